@@ -1,0 +1,63 @@
+"""Durable writes: whole and on the disk, or not there at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def create_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Create *path* with *data*, never over something.
+
+    When this returns, data and name are on the disk. If it raises, there is nothing at *path*
+    that was not there before. Raises FileExistsError where *path* exists, OSError otherwise.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        temporary = f".{path.name}.{secrets.token_hex(4)}"
+        _write_new(directory, temporary, data, mode)
+        try:
+            os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.unlink(temporary, dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put *data* at *path*, in place of what is there.
+
+    When this returns, data and name are on the disk. If it raises, the old content is whole.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        temporary = f".{path.name}.{secrets.token_hex(4)}"
+        _write_new(directory, temporary, data, mode)
+        try:
+            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError:
+            os.unlink(temporary, dir_fd=directory)
+            raise
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _write_new(directory: int, name: str, data: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(name, flags, mode, dir_fd=directory)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fdatasync(descriptor)
+    except BaseException:
+        os.unlink(name, dir_fd=directory)
+        raise
+    finally:
+        os.close(descriptor)
