@@ -1,0 +1,45 @@
+"""`quiesce points`: what there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from quiesce import wiring
+from quiesce.cli.context import verb
+from quiesce.cli.output import size
+from quiesce.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quiesce.cli.context import Common
+    from quiesce.model.point import PointSummary
+
+
+@click.command(epilog="Example: quiesce points db1")
+@click.argument("machine", required=False)
+@verb
+def points(common: Common, *, machine: str | None) -> ExitStatus:
+    """List the recovery points, of one MACHINE or of all."""
+    found = wiring.open_vault(wiring.environment(common.config, common.vault)).points(machine)
+    document = {"schema": "quiesce.points/1", "points": [point.to_json() for point in found]}
+    common.output.answer(document, _table(found) if found else "no recovery points yet")
+    return ExitStatus.DONE
+
+
+def _table(found: Sequence[PointSummary]) -> Table:
+    table = Table("point", "machine", "created", "consistency", "disks", "size", "new", box=None)
+    for point in found:
+        table.add_row(
+            point.id,
+            point.machine,
+            point.created_at,
+            point.consistency.value,
+            str(len(point.disks)),
+            size(point.logical_bytes),
+            size(point.new_bytes),
+        )
+    return table

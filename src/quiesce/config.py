@@ -1,0 +1,91 @@
+"""The host's settings: `quiesce.toml`, checked, and where things lie by default."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from quiesce.errors import QuiesceError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VaultSettings(_Strict):
+    """`[vault]`: where the recovery points are kept."""
+
+    url: str | None = None
+
+
+class MachineSettings(_Strict):
+    """`[machine.NAME]`: a QEMU VM by its sockets.
+
+    *definition*: a file that describes the machine, where its command line cannot be read.
+    *agent* is false for a machine that has no guest agent on purpose.
+    """
+
+    qmp: Path
+    qga: Path | None = None
+    agent: bool = True
+    definition: Path | None = None
+
+
+class ScratchSettings(_Strict):
+    """`[scratch]`: where old blocks are kept while a snapshot is read."""
+
+    directory: Path | None = None
+
+
+class Settings(_Strict):
+    """Everything in `quiesce.toml`."""
+
+    vault: VaultSettings = VaultSettings()
+    scratch: ScratchSettings = ScratchSettings()
+    machine: Annotated[dict[str, MachineSettings], Field(default_factory=dict)]
+
+
+def load(path: Path | None) -> Settings:
+    """Return the settings in *path*, or in the default place, where having none is fine.
+
+    Raises QuiesceError IncorrectSettings with file, key and what is allowed.
+    """
+    chosen = path if path is not None else default_path()
+    try:
+        document = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if path is not None:
+            raise QuiesceError("IncorrectSettings", f"no settings file {path}") from None
+        document = {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise QuiesceError("IncorrectSettings", f"cannot read {chosen}: {exc}") from exc
+    try:
+        return Settings.model_validate({"machine": {}, **document})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = f"{chosen}: {key}: {first['msg'].lower()}"
+        raise QuiesceError("IncorrectSettings", message) from exc
+
+
+def default_path() -> Path:
+    """Return where `quiesce.toml` is looked for: /etc as root, the XDG directory otherwise."""
+    if os.geteuid() == 0:
+        return Path("/etc/quiesce/quiesce.toml")
+    return _xdg("XDG_CONFIG_HOME", ".config") / "quiesce.toml"
+
+
+def state_directory() -> Path:
+    """Return where quiesce keeps its state, its scratch and, unless configured, the vault."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/quiesce")
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / fallback) / "quiesce"
