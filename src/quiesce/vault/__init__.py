@@ -1,0 +1,1 @@
+"""The vault keeps recovery points: four verbs on a store, nothing overwritten, no lock."""
