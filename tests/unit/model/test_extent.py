@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,4 +17,4 @@ def test_merging_keeps_every_byte_and_leaves_no_equal_neighbours(parts) -> None:
 
     flat = [extent.zero for extent in result for _ in range(extent.length_bytes)]
     assert flat == [zero for length, zero in parts for _ in range(length)]
-    assert all(a.zero != b.zero for a, b in zip(result, result[1:], strict=False))
+    assert all(a.zero != b.zero for a, b in itertools.pairwise(result))
