@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _LAST_BYTES = 4096
 
+# A program that runs; for the annotations of those who may not import subprocess.
+Started = subprocess.Popen[bytes]
+
 
 @dataclass(frozen=True)
 class Finished:

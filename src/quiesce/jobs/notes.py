@@ -1,0 +1,95 @@
+"""The undo notes on the disk, each with a lock that is held as long as somebody will act on it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quiesce.model import undo
+from quiesce.system import files, ulid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NoteFile:
+    """The note of one session in *directory*: `<session>.json`, its lock and its socket.
+
+    The lock is an flock that backup and supervisor hold together, on one open file: it is free
+    when both are dead, and only then may somebody else act on the note.
+    """
+
+    directory: Path
+    session: str
+
+    @property
+    def path(self) -> Path:
+        """The note itself."""
+        return self.directory / f"{self.session}.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that the lock is on."""
+        return self.directory / f"{self.session}.lock"
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the backup waits for its supervisor."""
+        return self.directory / f"{self.session}.sock"
+
+    def write(self, note: undo.UndoNote) -> None:
+        """Put *note* on the disk, in place of the one before; durable when this returns."""
+        files.replace_durably(self.path, json.dumps(note.to_json()).encode())
+
+    def read(self) -> undo.UndoNote | None:
+        """Return the note, None where there is none; raises ValueError where it is damaged."""
+        try:
+            document = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        return undo.from_json(document)
+
+    def lock(self) -> int:
+        """Wait until the lock is free and return a descriptor that holds it."""
+        descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def try_lock(self) -> int | None:
+        """Return a descriptor that holds the lock, None where another holds it."""
+        descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def remove(self) -> None:
+        """Remove the note, then what belongs to it; whoever removes holds the lock."""
+        for path in (self.path, self.socket_path, self.lock_path):
+            path.unlink(missing_ok=True)
+
+
+def note_directory(state_dir: Path) -> Path:
+    """Return where the notes of *state_dir* lie; made where it is missing, for its owner alone."""
+    directory = state_dir / "undo"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def note_files(state_dir: Path) -> Iterator[NoteFile]:
+    """Yield the notes in *state_dir*, oldest first."""
+    directory = note_directory(state_dir)
+    for path in sorted(directory.glob("*.json")):
+        if ulid.is_ulid(path.stem):
+            yield NoteFile(directory, path.stem)
