@@ -1,0 +1,216 @@
+"""The guest through its QEMU guest agent; implements `ports.Guest`.
+
+Our hook inside the guest holds and releases the applications, the agent freezes and thaws
+(`docs/design/overview.md`, section 6).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from quiesce.channel.agent import Agent, AgentError, Executed, NoAnswerError
+from quiesce.errors import QuiesceError
+from quiesce.model import report
+from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from quiesce.model.report import Report
+    from quiesce.system.deadline import Deadline
+
+PROGRAMS = ("/usr/local/bin/quiesce-guest", "/usr/bin/quiesce-guest", "quiesce-guest")
+_ANNOUNCEMENT = "/run/quiesce/announced.json"
+_REPORTS = "/var/log/quiesce/reports"
+_HOOK_FAILED = re.compile(r"fsfreeze hook has failed with status (\d{1,3})")
+_SYNC_S = 5.0
+_RETRY_S = 0.2
+_CHECKED = (0, 3, 4)
+
+
+class Qga:
+    """The guest behind the agent's socket at *path*; connects when it is first needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._agent: Agent | None = None
+        self._enabled: frozenset[str] = frozenset()
+        self._program: str | None = None
+
+    def close(self) -> None:
+        """Disconnect, so that others can use the socket."""
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+    def look(self, *, session: str, disks: int, deadline: Deadline) -> GuestOutlook:
+        """Announce *session* and return what is known of the guest.
+
+        Raises QuiesceError SocketBusy, MachineUnreachable.
+        """
+        try:
+            agent = self._synchronized(deadline.sooner(_SYNC_S))
+            self._enabled = _enabled_commands(agent, deadline.sooner(_SYNC_S))
+            if self._can("guest-exec", "guest-exec-status"):
+                return self._announce(agent, session, disks, deadline)
+            if self._can("guest-file-open", "guest-file-write", "guest-file-close"):
+                return _announce_by_file(agent, session, disks, deadline)
+        except NoAnswerError:
+            self.close()
+            return GuestOutlook(agent=False)
+        return GuestOutlook(agent=True, warnings=("the agent allows neither exec nor files",))
+
+    def freeze(self, outlook: GuestOutlook, *, deadline: Deadline) -> FreezeAnswer:
+        """Hold the applications and freeze, the empty list where F is off; never raises."""
+        name = "guest-fsfreeze-freeze"
+        arguments: dict[str, object] = {}
+        if outlook.freeze_enabled is False:
+            name, arguments = "guest-fsfreeze-freeze-list", {"mountpoints": []}
+        try:
+            agent = self._synchronized(deadline)
+            frozen = agent.execute(name, arguments, deadline=deadline)
+        except AgentError as exc:
+            return FreezeAnswer(None, hook_status=_hook_status(exc), message=str(exc))
+        except (NoAnswerError, QuiesceError) as exc:
+            self.close()
+            return FreezeAnswer(None, timed_out=deadline.passed(), message=str(exc))
+        if not _is_count(frozen):
+            return FreezeAnswer(None, message="no count was given")
+        return FreezeAnswer(frozen)
+
+    def thaw(self, *, deadline: Deadline) -> ThawAnswer:
+        """Thaw and release; asked again until there is an answer or *deadline* has passed.
+
+        A machine whose socket is gone has nothing at rest: that is an answer too.
+        """
+        while (answer := self._thawed(deadline)) is None and not deadline.passed():
+            time.sleep(min(_RETRY_S, deadline.left_s()))
+        return answer or ThawAnswer(None)
+
+    def _thawed(self, deadline: Deadline) -> ThawAnswer | None:
+        try:
+            agent = self._synchronized(deadline.sooner(_SYNC_S))
+            thawed = agent.execute("guest-fsfreeze-thaw", deadline=deadline)
+        except AgentError as exc:
+            return ThawAnswer(None, hook_status=_hook_status(exc), message=str(exc))
+        except NoAnswerError:
+            self.close()
+            return None
+        except QuiesceError as exc:
+            return None if exc.name == "SocketBusy" else ThawAnswer(None, message=exc.message)
+        if not _is_count(thawed):
+            return ThawAnswer(None, message="no count was given")
+        return ThawAnswer(thawed)
+
+    def report(self, *, session: str, deadline: Deadline) -> Report | None:
+        """Return the report of *session*, None where it cannot be had or is not valid."""
+        try:
+            document = self._report_document(session, deadline)
+            found = report.from_json(document)
+        except (AgentError, NoAnswerError, QuiesceError, ValueError, RecursionError):
+            return None
+        return found if found.session == session else None
+
+    def _synchronized(self, deadline: Deadline) -> Agent:
+        """Return a connection that is in step with the agent."""
+        if self._agent is None:
+            agent = Agent.connect(self._path, deadline=deadline)
+            try:
+                agent.synchronize(deadline=deadline)
+            except BaseException:
+                agent.close()
+                raise
+            self._agent = agent
+        return self._agent
+
+    def _can(self, *commands: str) -> bool:
+        return self._enabled.issuperset(commands)
+
+    def _announce(self, agent: Agent, session: str, disks: int, deadline: Deadline) -> GuestOutlook:
+        arguments = ["hook", "qga", "announce", "--session", session, "--disks", str(disks)]
+        for program in PROGRAMS:
+            try:
+                announced = agent.run([program, *arguments, "--json"], deadline=deadline)
+            except AgentError:
+                # There is no such program.
+                continue
+            self._program = program
+            return _outlook(announced)
+        return GuestOutlook(agent=True, hook=False, exec_allowed=True)
+
+    def _report_document(self, session: str, deadline: Deadline) -> Any:
+        agent = self._synchronized(deadline)
+        if self._program is not None:
+            argv = [self._program, "report", "--session", session, "--json"]
+            told = agent.run(argv, deadline=deadline)
+            return json.loads(told.stdout)
+        return json.loads(agent.read_file(f"{_REPORTS}/{session}.json", deadline=deadline))
+
+
+def _enabled_commands(agent: Agent, deadline: Deadline) -> frozenset[str]:
+    try:
+        info = agent.execute("guest-info", deadline=deadline)
+    except AgentError:
+        return frozenset()
+    commands = info.get("supported_commands") if isinstance(info, dict) else None
+    if not isinstance(commands, list):
+        return frozenset()
+    return frozenset(
+        str(command.get("name"))
+        for command in commands
+        if isinstance(command, dict) and command.get("enabled") is True
+    )
+
+
+def _announce_by_file(agent: Agent, session: str, disks: int, deadline: Deadline) -> GuestOutlook:
+    """Announce without learning anything; where there is no hook nobody reads the file."""
+    document = json.dumps({"session": session, "disks": disks})
+    try:
+        agent.write_file(_ANNOUNCEMENT, document.encode(), deadline=deadline)
+    except AgentError as exc:
+        return GuestOutlook(agent=True, warnings=(f"cannot announce the backup: {exc}",))
+    return GuestOutlook(agent=True)
+
+
+def _outlook(announced: Executed) -> GuestOutlook:
+    """Return what `hook qga announce` told."""
+    check = _checked(announced)
+    if check is None:
+        warning = "quiesce-guest in the guest could not announce the backup"
+        return GuestOutlook(agent=True, exec_allowed=True, warnings=(warning,))
+    settings = check.get("settings")
+    return GuestOutlook(
+        agent=True,
+        hook=True,
+        exec_allowed=True,
+        continue_on_failure=_flag(settings, "continueBackupOnFailure"),
+        freeze_enabled=_flag(settings, "fsFreezeEnabled"),
+        check=check,
+    )
+
+
+def _checked(announced: Executed) -> dict[str, Any] | None:
+    if announced.exit_status not in _CHECKED:
+        return None
+    try:
+        check = json.loads(announced.stdout)
+    except (ValueError, RecursionError):
+        return None
+    return check if isinstance(check, dict) else None
+
+
+def _flag(settings: object, name: str) -> bool | None:
+    value = settings.get(name) if isinstance(settings, dict) else None
+    return value if isinstance(value, bool) else None
+
+
+def _hook_status(error: AgentError) -> int | None:
+    found = _HOOK_FAILED.search(str(error))
+    return None if found is None else int(found.group(1))
+
+
+def _is_count(answer: object) -> bool:
+    return isinstance(answer, int) and not isinstance(answer, bool) and answer >= 0
