@@ -17,6 +17,7 @@ _HOOK_ABORT = 4
 _THAW_DEGRADED = 3
 _THAW_DISCARD = 4
 _THAW_DEAD = 5
+_EXPIRED = "FreezeWindowExpired"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ def _of_report(seen: Seen) -> _Finding:
     report = seen.report
     if report is None:
         return _Finding()
+    told = {error.name for error in report.errors}
+    if report.window is not None and report.window.expired and _EXPIRED not in told:
+        return _lowered(seen, _EXPIRED, "the guest's window expired")
     return _Finding(report.reached, report.outcome, report.errors, report.warnings)
 
 
@@ -162,7 +166,7 @@ def _of_thaw(seen: Seen) -> _Finding:
     if seen.frozen is not None and seen.thawed < seen.frozen:
         return _lowered(
             seen,
-            "FreezeWindowExpired",
+            _EXPIRED,
             f"of {seen.frozen} frozen file systems only {seen.thawed} were still frozen",
         )
     return _Finding()
@@ -170,7 +174,7 @@ def _of_thaw(seen: Seen) -> _Finding:
 
 def _of_thaw_status(seen: Seen, status: int) -> _Finding:
     if status == _THAW_DEAD:
-        return _lowered(seen, "FreezeWindowExpired", "the guest's session and watchdog were dead")
+        return _lowered(seen, _EXPIRED, "the guest's session and watchdog were dead")
     if status == _THAW_DISCARD:
         errors = (_error("HookVeto", "the guest's hook asked to discard the snapshot"),)
         told = seen.report is not None and seen.report.errors
