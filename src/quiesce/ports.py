@@ -83,6 +83,9 @@ class Guest(Protocol):
         A report of another session is none.
         """
 
+    def close(self) -> None:
+        """Let others reach the guest; the next call connects again. May be called twice."""
+
 
 # --- the snapshot ------------------------------------------------------------------------------
 
@@ -164,8 +167,8 @@ class SnapshotProvider(Protocol):
         """Look at the machine and prepare everything that can be prepared.
 
         On leaving, in any way, the machine's nodes, jobs and exports are as before, it runs if it
-        ran, and scratch is gone. Raises MachineUnreachable, SocketBusy, MachineBusy,
-        ScratchTooSmall, SnapshotUnsupported.
+        ran, and scratch is gone; UndoIncomplete where that failed. Raises MachineUnreachable,
+        SocketBusy, MachineBusy, ScratchTooSmall, SnapshotUnsupported.
         """
 
 
@@ -183,7 +186,7 @@ class Undo(Protocol):
     """Undoes what a backup left; see `UndoNote`. Doing it twice is harmless."""
 
     def __call__(self, note: UndoNote, descriptor: int | None) -> None:
-        """Undo, over the connected QMP socket *descriptor* where there is one.
+        """Undo, over the connected QMP socket *descriptor* where there is one; it is closed then.
 
         When this returns the guest is thawed and released, the machine runs if it ran, and
         nothing of the backup is left. Raises QuiesceError UndoIncomplete, with what is left.

@@ -64,11 +64,10 @@ def backup(
     try:
         with contextlib.ExitStack() as stack:
             guard = stack.enter_context(supervisor(account.session))
+            if machine.guest is not None:
+                stack.callback(machine.guest.close)
             progress.stage("prepare")
-            deadline = Deadline.after(_PREPARE_S)
-            prepared = stack.enter_context(
-                machine.provider.prepared(session=account.session, guard=guard, deadline=deadline)
-            )
+            prepared = stack.enter_context(_prepared(machine.provider, guard, account.session))
             account.facts = prepared.facts
             store = stack.enter_context(
                 vault.session(
@@ -89,6 +88,26 @@ def backup(
     except QuiesceError as exc:
         account.error = exc
     return account.told()
+
+
+@contextlib.contextmanager
+def _prepared(provider: SnapshotProvider, guard: Guard, session: str) -> Iterator[PreparedSnapshot]:
+    """Prepare the snapshot; an error of putting back is UndoIncomplete, whatever it was."""
+    body_error: BaseException | None = None
+    is_entered = False
+    deadline = Deadline.after(_PREPARE_S)
+    try:
+        with provider.prepared(session=session, guard=guard, deadline=deadline) as prepared:
+            is_entered = True
+            try:
+                yield prepared
+            except BaseException as exc:
+                body_error = exc
+                raise
+    except QuiesceError as exc:
+        if not is_entered or exc is body_error or exc.name == "UndoIncomplete":
+            raise
+        raise QuiesceError("UndoIncomplete", f"not everything was put back: {exc}") from exc
 
 
 def _protect(

@@ -85,6 +85,10 @@ class FakeGuest:
         self.events.append("report")
         return guest_report(session, **self.report_changes) if self.has_report else None
 
+    def close(self) -> None:
+        """See `ports.Guest`."""
+        self.events.append("close")
+
 
 @dataclass(frozen=True)
 class MemoryReader:

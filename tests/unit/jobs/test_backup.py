@@ -1,0 +1,276 @@
+"""One backup against fakes: its order, what it says, and every step broken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+
+from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.jobs.backup import Machine, backup
+from quiesce.model.consistency import ConsistencyLevel, Outcome
+from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
+from quiesce.testing.failpoints import Failpoints
+from quiesce.testing.fakes import FakeGuard, FakeGuest, FakeProvider, FakeVault, SilentProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from quiesce.jobs.account import BackupRun
+
+
+@dataclass
+class Stage:
+    """All parts of one backup, writing into one list of events."""
+
+    events: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.guest = FakeGuest(events=self.events)
+        self.provider = FakeProvider(events=self.events)
+        self.guard = FakeGuard(events=self.events)
+        self.vault = FakeVault(events=self.events)
+
+    @contextlib.contextmanager
+    def supervisor(self, session: str) -> Iterator[FakeGuard]:
+        self.events.append("supervise")
+        yield self.guard
+        self.events.append("dismiss")
+
+    def run(self, points: Failpoints | None = None, *, agent: bool = True) -> BackupRun:
+        wrap: Any = points.wrap if points else lambda port, _name: port
+        return backup(
+            Machine(
+                "web1",
+                wrap(self.provider, "provider"),
+                wrap(self.guest, "guest") if agent else None,
+            ),
+            vault=wrap(self.vault, "vault"),
+            supervisor=lambda session: wrap(self.supervisor(session), "supervisor"),
+            progress=SilentProgress(),
+        )
+
+
+def schema(name: str) -> dict[str, Any]:
+    text = (resources.files("quiesce") / "schemas" / name).read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def test_a_backup_is_told_in_order() -> None:
+    stage = Stage()
+    run = stage.run()
+
+    assert stage.events == [
+        "supervise",
+        "prepare",
+        "session",
+        "look",
+        "note at_rest=True",
+        "freeze",
+        "take",
+        "thaw",
+        "note at_rest=False",
+        "report",
+        "open",
+        "copy vda",
+        "copy vdb",
+        "check",
+        "commit",
+        "clean up",
+        "close",
+        "dismiss",
+    ]
+    assert run.outcome is Outcome.COMPLETE
+    assert run.exit_status is ExitStatus.DONE
+    assert run.point is not None
+    assert run.point.consistency is ConsistencyLevel.APPLICATION
+    assert run.point.id == run.session
+
+
+def test_only_the_snapshot_and_the_agents_calls_are_inside_the_window() -> None:
+    stage = Stage()
+    stage.run()
+    begin, end = stage.events.index("freeze"), stage.events.index("thaw")
+
+    assert stage.events[begin + 1 : end] == ["take"]
+
+
+def test_the_run_is_an_element_of_the_hosts_json() -> None:
+    run = Stage().run()
+    document = {"schema": "quiesce.backup/1", "runs": [json.loads(json.dumps(run.to_json()))]}
+
+    jsonschema.validate(document, schema("backup.json"))
+    assert document["runs"][0]["moments"]["freeze_sent"] is not None
+
+
+def test_a_failed_run_is_an_element_of_the_hosts_json_too() -> None:
+    run = Stage().run(Failpoints(1, fail("MachineUnreachable")))
+    document = {"schema": "quiesce.backup/1", "runs": [json.loads(json.dumps(run.to_json()))]}
+
+    jsonschema.validate(document, schema("backup.json"))
+    assert document["runs"][0]["error"]["exit_status"] == 10
+
+
+def test_a_point_is_an_element_of_the_hosts_list() -> None:
+    point = Stage().run().point
+    assert point is not None
+    document = {"schema": "quiesce.points/1", "points": [json.loads(json.dumps(point.to_json()))]}
+
+    jsonschema.validate(document, schema("points.json"))
+
+
+def test_without_an_agent_the_backup_is_degraded_and_the_guest_is_not_asked_to_rest() -> None:
+    stage = Stage()
+    stage.guest.outlook = GuestOutlook(agent=False)
+    run = stage.run()
+
+    assert "freeze" not in stage.events
+    assert run.exit_status is ExitStatus.DEGRADED
+    assert [error.name for error in run.errors] == ["AgentUnavailable"]
+    assert run.error is None
+
+
+def test_an_agent_that_is_not_wanted_is_no_fault() -> None:
+    run = Stage().run(agent=False)
+
+    assert run.point is not None
+    assert run.point.consistency is ConsistencyLevel.CRASH
+    assert run.outcome is Outcome.COMPLETE
+
+
+def test_a_paused_machine_is_not_asked_anything() -> None:
+    stage = Stage()
+    stage.provider.running = False
+    run = stage.run()
+
+    assert "look" not in stage.events
+    assert [error.name for error in run.errors] == ["MachinePaused"]
+
+
+def test_without_our_hook_no_report_is_asked_for() -> None:
+    stage = Stage()
+    stage.guest.outlook = GuestOutlook(agent=True, hook=False)
+    run = stage.run()
+
+    assert "report" not in stage.events
+    assert run.point is not None
+    assert run.point.consistency is ConsistencyLevel.FILESYSTEM
+    assert run.outcome is Outcome.COMPLETE
+
+
+def test_a_veto_takes_no_snapshot_and_still_thaws() -> None:
+    stage = Stage()
+    stage.guest.frozen = FreezeAnswer(None, hook_status=4)
+    stage.guest.has_report = False
+    run = stage.run()
+
+    assert "take" not in stage.events
+    assert "thaw" in stage.events
+    assert run.point is None
+    assert run.exit_status is ExitStatus.ABORTED
+    assert run.error is not None
+    assert run.error.name == "HookVeto"
+
+
+def test_a_snapshot_that_the_guest_refuses_afterwards_is_never_copied() -> None:
+    stage = Stage()
+    stage.guest.thawed = ThawAnswer(None, hook_status=4, message="hook")
+    run = stage.run()
+
+    assert "open" not in stage.events
+    assert "commit" not in stage.events
+    assert run.outcome is Outcome.ABORTED
+
+
+def test_an_unanswered_thaw_stays_noted() -> None:
+    stage = Stage()
+    stage.guest.thawed = ThawAnswer(None)
+    stage.run()
+
+    assert stage.guard.facts["at_rest"] is True
+
+
+def test_the_manifest_gets_the_evidence() -> None:
+    stage = Stage()
+    run = stage.run()
+    (evidence,) = stage.vault.kept
+
+    assert evidence.report is not None
+    assert evidence.report["session"] == run.session
+    assert evidence.times["snapshot_s"] >= 0
+
+
+def test_tidying_up_that_fails_degrades_a_point_that_is_whole() -> None:
+    stage = Stage()
+
+    @contextlib.contextmanager
+    def supervisor(session: str) -> Iterator[FakeGuard]:
+        yield stage.guard
+        raise QuiesceError("UndoIncomplete", "a node is left")
+
+    run = backup(
+        Machine("web1", stage.provider, stage.guest),
+        vault=stage.vault,  # type: ignore[arg-type]
+        supervisor=supervisor,
+        progress=SilentProgress(),
+    )
+
+    assert run.point is not None
+    assert run.outcome is Outcome.DEGRADED
+    assert [error.name for error in run.errors] == ["UndoIncomplete"]
+
+
+def fail(name: str) -> Any:
+    def action(step: str) -> None:
+        raise QuiesceError(name, f"broken {step}")
+
+    return action
+
+
+def interrupt(_step: str) -> None:
+    raise KeyboardInterrupt
+
+
+def steps() -> list[str]:
+    points = Failpoints(None, fail("SnapshotBroken"))
+    Stage().run(points)
+    return points.passed
+
+
+STEPS = steps()
+
+
+def test_the_steps_cover_the_whole_backup() -> None:
+    assert len(STEPS) > 35
+    assert "before provider.prepared.take" in STEPS
+    assert "after vault.session.commit" in STEPS
+    assert "before provider.prepared.open reader.read" in STEPS
+
+
+@pytest.mark.parametrize("number", range(1, len(STEPS) + 1), ids=STEPS)
+@pytest.mark.parametrize("action", [fail("SnapshotBroken"), interrupt], ids=["error", "interrupt"])
+def test_an_error_at_any_step_leaves_nothing_at_rest_and_no_half_point(
+    number: int, action: Any
+) -> None:
+    stage = Stage()
+    run = None
+    with contextlib.suppress(KeyboardInterrupt):
+        run = stage.run(Failpoints(number, action))
+
+    # What was not put back makes the run end in a way that lets the supervisor do it.
+    if stage.provider.left:
+        assert STEPS[number - 1] == "before provider.prepared exit"
+        assert run is None or (run.error is not None and run.error.name == "UndoIncomplete")
+    assert not stage.guest.is_at_rest or stage.guard.facts["at_rest"] is True
+    if "freeze" in stage.events:
+        assert "thaw" in stage.events or stage.guard.facts["at_rest"] is True
+    if run is not None:
+        assert run.error is not None
+        assert (run.point is None) == (run.outcome is Outcome.FAILED)
+        assert ("commit" in stage.events) or run.point is None
