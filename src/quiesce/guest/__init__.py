@@ -1,0 +1,1 @@
+"""What happens inside the machine that is backed up; standard library only."""

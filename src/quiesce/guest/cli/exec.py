@@ -1,0 +1,66 @@
+"""`exec`: hold, freeze, run a command as the snapshot, thaw, release."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quiesce.guest import locking, recovery, signals
+from quiesce.guest.cli import orders, output
+from quiesce.guest.commanded import CommandSnapshot
+from quiesce.guest.engine import run_session
+from quiesce.system.files import replace_durably
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_EXAMPLES = """\
+examples:
+  quiesce-guest exec -- /usr/local/sbin/storage-snapshot data
+  quiesce-guest exec --freeze /data -- /usr/local/sbin/storage-snapshot data
+  quiesce-guest exec --command-freezes -- lvcreate -s -n snap -L 1G vg/data
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `exec`."""
+    parser.epilog = _EXAMPLES
+    orders.add_arguments(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND…", help="what takes the snapshot"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Run one session around the command."""
+    argv = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if not argv:
+        raise SystemExit("quiesce-guest exec: give the snapshot's command after --")
+    order = orders.order_from(arguments, door="exec")
+    lock = locking.acquire()
+    left = recovery.recover_all()
+    with signals.noticed() as noticed:
+        snapshot = CommandSnapshot(argv, session=order.session, stdout=2 if arguments.json else 1)
+        ended = run_session(order, snapshot, lock=lock, signals=noticed)
+    os.close(lock)
+    document = ended.report.to_json()
+    if arguments.report is not None:
+        replace_durably(arguments.report, json.dumps(document, indent=1).encode() + b"\n")
+    if arguments.json:
+        output.document(document)
+    else:
+        _tell(document, left)
+    if ended.decision.discard:
+        output.remark("this snapshot must not be used")
+    return int(ended.decision.exit_status)
+
+
+def _tell(document: dict[str, object], left: str | None) -> None:
+    if left is not None:
+        output.remark(f"ended session {left}, which had died")
+    for text in output.story(document):
+        output.remark(text)

@@ -1,0 +1,43 @@
+"""`hold`: bring to rest, and stay so until `release`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quiesce.guest import locking, recovery, session
+from quiesce.guest.cli import orders, output
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_EXAMPLES = """\
+examples:
+  quiesce-guest hold --deadline 30 && snapshot-it; quiesce-guest release --snapshot taken
+
+exits with 0 or 3 (at a lower level) while things are at rest, 4 where everything is released again
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `hold`."""
+    parser.epilog = _EXAMPLES
+    orders.add_arguments(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Start the session process, which stays."""
+    order = orders.order_from(arguments, door="hold")
+    lock = locking.acquire()
+    left = recovery.recover_all()
+    answer = session.start(order, lock=lock)
+    told = {"held": answer.held, **answer.told}
+    if arguments.json:
+        output.document(told)
+    else:
+        if left is not None:
+            output.remark(f"ended session {left}, which had died")
+        state = "at rest" if answer.held else "not at rest: everything is released"
+        output.line(f"{state} · {told['reached']} · session {told['session']}")
+        for name in told["errors"]:
+            output.remark(f"  {name}: see quiesce-guest report")
+    return int(told["exit_status"])

@@ -1,0 +1,56 @@
+"""`hook`: speak the protocol of a hypervisor's agent."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from quiesce.guest.cli import output
+from quiesce.system import ulid
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_EXAMPLES = """\
+examples:
+  quiesce-guest hook qga freeze
+  quiesce-guest hook qga announce --session 01JD5B5V7M6K2Q3R4S5T6V7W8X --disks 2 --json
+
+exit statuses of qga: freeze 0 go on, 3 snapshot without a freeze, 4 abort; thaw 0 ok, 3 degraded,
+4 discard the snapshot, 5 the session had died
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `hook`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("door", choices=["qga"], help="whose protocol")
+    parser.add_argument("action", choices=["freeze", "thaw", "announce"])
+    parser.add_argument("--session", type=_session, help="announce: the host's id of the session")
+    parser.add_argument("--disks", type=int, default=1, help="announce: disks in the backup")
+
+
+def run(arguments: Namespace) -> int:
+    """Do what the agent asks for."""
+    if arguments.action == "announce":
+        return _announce(arguments)
+    from quiesce.guest.doors import qga  # noqa: PLC0415 - not loaded where it is not needed
+
+    status = qga.freeze() if arguments.action == "freeze" else qga.thaw()
+    if arguments.json:
+        output.document({"exit_status": int(status)})
+    return int(status)
+
+
+def _announce(arguments: Namespace) -> int:
+    from quiesce.guest import announcement  # noqa: PLC0415 - same
+    from quiesce.guest.cli import check  # noqa: PLC0415 - same
+
+    announcement.put(arguments.session or ulid.new(), arguments.disks)
+    return check.run(arguments)
+
+
+def _session(text: str) -> str:
+    if not ulid.is_ulid(text):
+        raise argparse.ArgumentTypeError(f"{text} is no ULID")
+    return text

@@ -1,0 +1,104 @@
+"""The program quiesce-guest: one verb, and what it exits with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from quiesce import __version__
+from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.guest.mounts import NotAMountPointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_VERBS = {
+    "check": "say what a backup would do; runs nothing",
+    "exec": "hold, freeze, run a command as the snapshot, thaw, release",
+    "hold": "bring to rest, and stay so until release",
+    "release": "thaw and release what hold brought to rest",
+    "status": "say what is at rest now",
+    "report": "print the last report, or a named one",
+    "thaw": "emergency: thaw and release everything that any session holds",
+    "hook": "speak the protocol of a hypervisor's agent",
+    "install": "put a hook in place",
+    "uninstall": "take a hook back",
+}
+_EXAMPLES = """\
+examples:
+  quiesce-guest check
+  quiesce-guest exec -- lvcreate -s -n snap -L 1G vg/data
+  quiesce-guest install qga --restart
+
+exit statuses: 0 done as configured, 1 unexpected error, 2 usage, 3 done but degraded, 4 aborted or
+refused, 5 the snapshot failed, 9 busy, 10 nothing there, 130 interrupted
+"""
+
+
+def run() -> None:
+    """Run the program and exit."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb and return the exit status; every error is printed here."""
+    try:
+        arguments = _parser(argv).parse_args(argv)
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except QuiesceError as exc:
+        return _say(argv, exc.name, exc.message, exc.action, exc.exit_status)
+    except NotAMountPointError as exc:
+        return _say(argv, "Usage", str(exc), "give mount points: findmnt", ExitStatus.USAGE)
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return ExitStatus.UNEXPECTED
+    except Exception as exc:  # noqa: BLE001 - the last line of defence says what it knows
+        traceback.print_exc()
+        action = "report this as a bug, with the lines above"
+        return _say(argv, "Unexpected", repr(exc), action, ExitStatus.UNEXPECTED)
+    return status
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="quiesce-guest",
+        description="Application-consistent snapshots from inside a Linux machine.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"quiesce-guest {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for verb, purpose in _VERBS.items():
+        one = verbs.add_parser(
+            verb,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if verb == chosen:  # the others are not even loaded: this program must start quickly
+            module = import_module(f"quiesce.guest.cli.{verb}")
+            module.add_arguments(one)
+            one.add_argument("--json", action="store_true", help="print one JSON document")
+            one.set_defaults(run=module.run)
+    return parser
+
+
+def _say(argv: Sequence[str], name: str, message: str, action: str, status: int) -> int:
+    print(f"quiesce-guest: {name}: {message}\n  next: {action}", file=sys.stderr)  # noqa: T201
+    if "--json" in argv[: argv.index("--") if "--" in argv else None]:
+        error = {"name": name, "message": message, "action": action, "exit_status": int(status)}
+        print(json.dumps({"error": error}))  # noqa: T201 - the one document on stdout
+    return int(status)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,49 @@
+"""What the verbs print: one JSON document, or lines for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def document(content: Mapping[str, Any]) -> None:
+    """Print *content* as the one JSON document on stdout."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def line(text: str) -> None:
+    """Print one line on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def remark(text: str) -> None:
+    """Print one line on stderr, for people."""
+    sys.stderr.write(text + "\n")
+
+
+def story(report: Mapping[str, Any]) -> list[str]:
+    """Return the lines that tell a person what a report says."""
+    level = report["consistency"] or f"{report['reached']} (if a snapshot was taken)"
+    lines = [f"{level}, {report['outcome']} · session {report['session']} · {report['door']}"]
+    lines += [f"  {_step(step)}" for step in report["steps"]]
+    window = report["window"]
+    if window is not None:
+        lines.append(f"  held {_ms(window['held_s'])}, frozen {_ms(window['frozen_s'])}")
+    lines += [f"  warning: {warning}" for warning in report["warnings"]]
+    for error in report["errors"]:
+        lines += [f"  {error['name']}: {error['message']}", f"    next: {error['action']}"]
+    return lines
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    took = _ms(step["end_s"] - step["begin_s"])
+    reason = f" ({step['reason']})" if step.get("reason") else ""
+    return f"{step['name']:<12} {step['status']:<8} {took:>10}{reason}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "by the door" if seconds is None else f"{seconds * 1000:.1f} ms"

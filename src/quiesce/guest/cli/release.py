@@ -1,0 +1,58 @@
+"""`release`: thaw and release what `hold` brought to rest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import journal, line, locking, recovery, reports
+from quiesce.guest.cli import output
+from quiesce.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_EXAMPLES = """\
+examples:
+  quiesce-guest release --snapshot taken
+  quiesce-guest release --snapshot failed
+"""
+_END_S = 10.0
+_STATUS = {"complete": 0, "degraded": 3, "aborted": 4, "failed": 5}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `release`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument(
+        "--snapshot",
+        choices=["taken", "failed"],
+        default="unknown",
+        help="what became of the snapshot; without it the report leaves that open",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """End the window of the session that is held, and report it."""
+    held = journal.read()
+    if held is None or line.ask(f"release {arguments.snapshot}") is None:
+        raise QuiesceError("NothingHeld", f"nothing is held{_last()}")
+    lock = locking.acquire_when_free(Deadline.after(_END_S))
+    recovery.recover_all()
+    os.close(lock)
+    document = reports.find(held.session)
+    if arguments.json:
+        output.document(document)
+    else:
+        for text in output.story(document):
+            output.line(text)
+    return _STATUS[document["outcome"]]
+
+
+def _last() -> str:
+    try:
+        last = reports.find(None)
+    except QuiesceError:
+        return ""
+    return f"; the last session {last['session']} ended {last['outcome']}"

@@ -1,0 +1,57 @@
+"""`status`: say what is at rest now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from quiesce.guest import journal
+from quiesce.guest.cli import output
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from quiesce.guest.record import Record
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `status`."""
+    parser.epilog = "examples:\n  quiesce-guest status --json\n"
+
+
+def run(arguments: Namespace) -> int:
+    """Print the session that is at rest, as it last wrote itself down."""
+    found = journal.read()
+    document = {"at_rest": None if found is None else _described(found)}
+    if arguments.json:
+        output.document(document)
+    elif found is None:
+        output.line("nothing is at rest")
+    else:
+        output.line(_told(found))
+    return 0
+
+
+def _described(found: Record) -> dict[str, object]:
+    held_at = found.times.held
+    open_window = held_at is not None and found.times.releasing is None
+    left_s = held_at + found.deadline_s - time.monotonic() if open_window and held_at else None
+    return {
+        "session": found.session,
+        "door": found.door,
+        "started_at": found.started_at,
+        "alive": any(guard.is_alive() for guard in found.guards),
+        "held": [held.name for held in found.held],
+        "mounts": [mount.path for mount in found.mounts if mount.frozen and open_window],
+        "deadline_s": found.deadline_s,
+        "left_s": left_s,
+    }
+
+
+def _told(found: Record) -> str:
+    described = _described(found)
+    if not described["alive"]:
+        return f"session {found.session} has died; the next command ends it: quiesce-guest thaw"
+    mounts = " ".join(mount.path for mount in found.mounts if mount.frozen) or "no file system"
+    held = " ".join(held.name for held in found.held) or "no application"
+    return f"session {found.session} ({found.door}) holds {held}, {mounts}"

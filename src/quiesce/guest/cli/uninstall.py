@@ -1,0 +1,22 @@
+"""`uninstall`: take a hook back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quiesce.guest import install
+from quiesce.guest.cli.install import add_door_arguments, finish
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of `uninstall`."""
+    parser.epilog = "examples:\n  quiesce-guest uninstall qga --restart\n"
+    add_door_arguments(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Take the hook back."""
+    return finish(install.uninstall_qga(), arguments)

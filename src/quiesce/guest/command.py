@@ -1,0 +1,96 @@
+"""The snapshot command: forked before anything is at rest, let go inside the window."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_NOT_STARTED = 127
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process that waits for its moment; it dies unstarted when we do."""
+
+    pid: int
+    starter: int
+
+    def go(self) -> None:
+        """Let the command run."""
+        os.write(self.starter, b"g")
+        os.close(self.starter)
+
+    def drop(self) -> None:
+        """Let the command end without having run."""
+        os.close(self.starter)
+        os.waitpid(self.pid, 0)
+
+    def ended(self) -> int | None:
+        """Return its exit status (negative: the signal) if it has ended, None if it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def kill(self) -> None:
+        """Kill its whole process group; it dies as soon as nothing that is frozen blocks it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def is_blocked(self) -> bool:
+        """Return whether it waits for a disk and can be neither stopped nor killed."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as stat:
+                return stat.read().rpartition(")")[2].split()[0] == "D"
+        except OSError:
+            return False
+
+
+def prepare(argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:
+    """Fork the process that will become *argv*, with *stdout* as its standard output.
+
+    Raises QuiesceError SnapshotFailed where there is no such command.
+    """
+    program = shutil.which(argv[0])
+    if program is None:
+        raise QuiesceError(
+            "SnapshotFailed",
+            f"there is no command {argv[0]}",
+            action="give the command's full path",
+        )
+    reader, starter = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(starter)
+        _become(reader, program, argv, env=env, stdout=stdout)
+    os.close(reader)
+    with contextlib.suppress(OSError):  # the child has done it first
+        os.setpgid(pid, pid)
+    return Command(pid, starter)
+
+
+def _become(
+    reader: int, program: str, argv: Sequence[str], *, env: Mapping[str, str], stdout: int
+) -> None:
+    try:
+        os.setpgid(0, 0)
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+            signal.SIGCHLD,
+            signal.SIGPIPE,
+        ):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(stdout, 1)
+        if os.read(reader, 1):
+            os.execve(program, list(argv), dict(env))  # noqa: S606 - the user's own command, no shell
+    finally:
+        os._exit(_NOT_STARTED)

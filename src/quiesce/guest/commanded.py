@@ -1,0 +1,91 @@
+"""The snapshot is a command of the user's, run inside the window (`engine.Snapshot`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import command
+from quiesce.guest.engine import Taken
+from quiesce.guest.locking import RUN_DIR
+from quiesce.guest.window import Ending
+from quiesce.model.report import SnapshotFate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from quiesce.guest.decision import Way
+    from quiesce.guest.engine import Ended
+    from quiesce.guest.record import Record
+    from quiesce.guest.window import Window
+
+_BLOCKED = (
+    "it waits for a frozen file system: where the command freezes by itself (LVM, Btrfs, reflinks)"
+    " use --command-freezes"
+)
+
+
+class CommandSnapshot:
+    """Forks the command's process at once, so that the window only has to let it go.
+
+    Raises QuiesceError SnapshotFailed where there is no such command.
+    """
+
+    line = None
+
+    def __init__(self, argv: Sequence[str], *, session: str, stdout: int) -> None:
+        self._name = argv[0]
+        self._home = RUN_DIR / f"{session}.home"
+        env = {**os.environ, "HOME": str(self._home), "TMPDIR": str(self._home)}
+        self._command = command.prepare(argv, env=env, stdout=stdout)
+        self._home.mkdir(mode=0o700)
+
+    @property
+    def process_group(self) -> int | None:
+        """The command's processes."""
+        return self._command.pid
+
+    def is_wanted(self, record: Record, way: Way) -> bool:
+        """Say yes: the command runs unless the table forbids it."""
+        del record, way
+        return True
+
+    def take(self, way: Way, window: Window) -> Taken:
+        """Run the command to its end, or to the window's."""
+        del way
+        if window.signals.interrupted:
+            self._command.drop()
+            return Taken(SnapshotFate(taken=False), Ending.INTERRUPTED)
+        self._command.go()
+        while (status := self._command.ended()) is None:
+            ending = window.wait()
+            if ending is not Ending.READY:
+                return self._stopped(ending)
+        ending = Ending.EXPIRED if window.has_expired() else Ending.READY
+        if status == 0:
+            return Taken(SnapshotFate(taken=True, exit_status=0), ending)
+        error = QuiesceError("SnapshotFailed", f"{self._name} ended with status {status}")
+        return Taken(SnapshotFate(taken=False, exit_status=status), ending, error)
+
+    def _stopped(self, ending: Ending) -> Taken:
+        is_blocked = self._command.is_blocked()
+        self._command.kill()
+        error = QuiesceError(
+            "SnapshotFailed",
+            f"{self._name} was killed: it had not ended",
+            action=_BLOCKED if is_blocked else None,
+        )
+        return Taken(SnapshotFate(taken=False), ending, error)
+
+    def drop(self) -> None:
+        """Let the command's process end unstarted."""
+        self._command.drop()
+
+    def tell(self, ended: Ended, sweep: Callable[[], bool]) -> None:
+        """Take the command's own directory away; whoever called us hears of the end by itself."""
+        del ended, sweep
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._home)

@@ -1,0 +1,1 @@
+"""The hooks of hypervisors and agents: one file each."""

@@ -1,0 +1,382 @@
+"""One session: hold the applications, freeze, let the snapshot be taken, thaw, release, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import facts, freezing, journal, reports, watchdog
+from quiesce.guest.decision import Cause, Way, way_of_snapshot
+from quiesce.guest.guards import Guard
+from quiesce.guest.recovery import recover, release_all, run_script_for
+from quiesce.guest.signals import InterruptError
+from quiesce.guest.stack import RestStack
+from quiesce.guest.survey import Order, look
+from quiesce.guest.window import Ending, Window
+from quiesce.model.report import ReportedMount, SnapshotFate
+from quiesce.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from quiesce.guest.decision import Decision
+    from quiesce.guest.freezing import Freezing, Thawed
+    from quiesce.guest.line import Line
+    from quiesce.guest.record import Record
+    from quiesce.guest.settings import Plugin
+    from quiesce.guest.signals import Signals
+    from quiesce.guest.survey import Survey
+    from quiesce.guest.watchdog import Watchdog
+    from quiesce.model.report import Report
+
+_FLUSH_S = 10.0
+_GUARD_S = 15.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of the snapshot, and why the waiting for it ended."""
+
+    fate: SnapshotFate
+    ending: Ending
+    error: QuiesceError | None = None
+
+
+class Snapshot(Protocol):
+    """What is done inside the window: a command of ours, or a caller that takes the snapshot."""
+
+    @property
+    def line(self) -> Line | None:
+        """The line on which somebody else ends the window, for the watchdog to hold too."""
+
+    @property
+    def process_group(self) -> int | None:
+        """The processes to kill at the deadline."""
+
+    def is_wanted(self, record: Record, way: Way) -> bool:
+        """Return whether the window is to be opened; without it everything is released at once."""
+
+    def take(self, way: Way, window: Window) -> Taken:
+        """Let the snapshot be taken, and return when it is or the window is over."""
+
+    def drop(self) -> None:
+        """Give up what was prepared: there is no snapshot."""
+
+    def tell(self, ended: Ended, sweep: Callable[[], bool]) -> None:
+        """Tell whoever waits how it ended; under a door whose thaw is overdue, wait for it.
+
+        *sweep* thaws what the door may have frozen since; whether there was something.
+        """
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a session ended; the application is released and the report is written."""
+
+    report: Report
+    decision: Decision
+    path: Path
+
+
+def run_session(order: Order, snapshot: Snapshot, *, lock: int, signals: Signals) -> Ended:
+    """Run one session from look to report, with the *lock* held.
+
+    Failures are in the report, not raised. Whatever is raised, and however this process dies:
+    what was frozen is thawed and what was held is released, by the watchdog if not by us.
+    """
+    session = _Session(look(order), snapshot, lock=lock, signals=signals)
+    session.prepare()
+    session.hold()
+    if session.is_window_wanted():
+        session.rest()
+    else:
+        snapshot.drop()
+    session.release()
+    ended = session.end()
+    snapshot.tell(ended, session.sweep)
+    session.leave()
+    return ended
+
+
+class _Session:
+    """The parts of one session, in the order in which `run_session` calls them."""
+
+    def __init__(self, survey: Survey, snapshot: Snapshot, *, lock: int, signals: Signals) -> None:
+        self.record = survey.record
+        self._settings = survey.settings
+        self._plan = survey.plan
+        self._snapshot = snapshot
+        self._lock = lock
+        self._signals = signals
+        self._freezing = freezing.Freezing([])
+        self._watchdog: Watchdog | None = None
+        self._frozen: dict[str, bool | str] = {}
+        self._stack = RestStack(
+            self.record.held, note=self._note, run=run_script_for(self.record.session)
+        )
+
+    @property
+    def _way(self) -> Way:
+        return way_of_snapshot(self.record.happened())
+
+    def _note(self) -> None:
+        self.record.facts = facts.collect(self.record.session)
+        journal.write(self.record)
+
+    # Before anything is at rest.
+
+    def prepare(self) -> None:
+        """Start the processes that guard the window, and flush; failures are kept."""
+        if self._way is Way.NO_SNAPSHOT or not self._has_anything_to_rest():
+            return
+        try:
+            self._freezing = freezing.prepare(self._plan.mounts)
+            facts.begin(self.record.session)
+            self.record.guards = [Guard.of(os.getpid())]
+            self._note()
+            self._watchdog = watchdog.start(
+                watchdog.Guarded(
+                    self.record.session,
+                    self._freezing.freezers,
+                    self._snapshot.line,
+                    self._lock,
+                    recover,
+                ),
+                deadline=Deadline.after(_GUARD_S),
+            )
+        except QuiesceError as exc:
+            self.record.fail(Cause.GUARD, exc)
+        except OSError as exc:
+            error = QuiesceError("GuardUnavailable", f"cannot use /run: {exc.strerror}")
+            self.record.fail(Cause.GUARD, error)
+        else:
+            self.record.guards.append(Guard.of(self._watchdog.pid))
+            if self._way is Way.FROZEN:
+                self._flush()
+
+    def _has_anything_to_rest(self) -> bool:
+        return self._way is Way.FROZEN or bool(self._settings.plugins)
+
+    def _flush(self) -> None:
+        begun = time.monotonic()
+        try:
+            self._freezing.sync(Deadline.after(_FLUSH_S))
+        except QuiesceError as exc:
+            self.record.step("flush", "freeze", "failed", since=begun)
+            self.record.fail(Cause.FREEZE, exc, "flush")
+
+    # Holding and releasing.
+
+    def hold(self) -> None:
+        """Hold the applications in order; after the first failure no further one."""
+        for plugin in () if self.record.failures else self._settings.plugins:
+            if not self._hold(plugin):
+                break
+        if self._signals.interrupted:
+            self.record.fail(Cause.INTERRUPTED, _interrupted("before the snapshot"))
+
+    def _hold(self, plugin: Plugin) -> bool:
+        begun = time.monotonic()
+        try:
+            with self._signals.raising():
+                result = self._stack.hold(plugin.source, plugin.pre, plugin.post)
+        except InterruptError:
+            self.record.step("pre-script", "script", "failed", since=begun, reason="interrupted")
+            return False
+        self.record.script_step("pre-script", result, since=begun)
+        if result.error is not None:
+            self.record.fail(Cause.HOLD, result.error, "pre-script")
+        return result.error is None
+
+    def release(self) -> None:
+        """Release what is held, last things first, whatever has failed."""
+        release_all(self.record, self._stack)
+
+    # The window.
+
+    def is_window_wanted(self) -> bool:
+        """Return whether there is to be a window, or everything is released at once."""
+        return self._way is not Way.NO_SNAPSHOT and self._snapshot.is_wanted(self.record, self._way)
+
+    def rest(self) -> None:
+        """Open the window, freeze, let the snapshot be taken, thaw, close the window."""
+        window = self._open_window()
+        if self._way is Way.FROZEN:
+            self._freeze(window)
+        elif self._watchdog is not None and not self.record.failures:
+            self._flush()  # nothing will be frozen: row 3 claims that all is on the disk
+        begun = time.monotonic()
+        if self._way is Way.NO_SNAPSHOT:
+            self._snapshot.drop()
+        else:
+            self._take(window, begun)
+        self._close_window(self._thaw())
+
+    def _open_window(self) -> Window:
+        now = time.monotonic()
+        if self._watchdog is None or not (self.record.held or self._way is Way.FROZEN):
+            return Window(self._signals)
+        self.record.times = replace(self.record.times, held=now)
+        until_s = now + self.record.deadline_s
+        if self._way is Way.FROZEN and self.record.frozen_by != "command":
+            self._open_mounts()
+        self._foresee()
+        self._note()
+        try:
+            self._watchdog.open_window(
+                until_s, self._freezing.descriptors(), self._snapshot.process_group
+            )
+        except OSError:
+            self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
+            return Window(self._signals, None, until_s)
+        return Window(self._signals, self._watchdog, until_s)
+
+    def _foresee(self) -> None:
+        """Put down what is about to be frozen, for whoever has to thaw it in our place."""
+        if self._way is Way.FROZEN:
+            frozen = True if self.record.frozen_by == "engine" else "door"
+            self._frozen = {mount.path: frozen for mount in self._freezing.mounts}
+        self.record.mounts = self._reported_mounts()
+
+    def _open_mounts(self) -> None:
+        try:
+            vanished = self._freezing.open(self._freeze_deadline())
+        except QuiesceError as exc:
+            self.record.fail(Cause.FREEZE, exc, "freeze")
+        else:
+            self.record.warnings += [f"{path} is no longer mounted" for path in vanished]
+
+    def _freeze_deadline(self) -> Deadline:
+        limit = min(self._settings.freeze_timeout_s, self.record.deadline_s / 2)
+        return Deadline.after(limit)
+
+    def _freeze(self, window: Window) -> None:
+        assert window.until_s is not None
+        begun = time.monotonic()
+        try:
+            if self.record.frozen_by == "engine":
+                self.record.times = replace(self.record.times, freezing=begun)
+                self._freezing.freeze(
+                    self._freeze_deadline(), until_s=window.until_s, claim=self._claim
+                )
+            elif self.record.frozen_by == "door":
+                self._adopt(window.until_s)
+        except QuiesceError as exc:
+            self._frozen = {}
+            self.record.times = replace(self.record.times, thawed=time.monotonic())
+            self.record.step("freeze", "freeze", _status_of(exc), since=begun)
+            self.record.fail(Cause.FREEZE, exc, "freeze")
+        except OSError:
+            self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"), "freeze")
+        else:
+            self._say_frozen(begun)
+
+    def _claim(self, index: int, ours: bool) -> None:  # noqa: FBT001 - the face of a callback
+        assert self._watchdog is not None
+        self._watchdog.may_be_frozen(index, ours=ours)
+
+    def _adopt(self, until_s: float) -> None:
+        assert self._watchdog is not None
+        self._freezing.adopt(until_s=until_s)
+        self._watchdog.adopt()
+
+    def _say_frozen(self, begun: float) -> None:
+        ours = self.record.frozen_by == "engine"
+        reason = None if ours else f"the {self.record.frozen_by} freezes"
+        status = "ok" if ours else "skipped"
+        self.record.step("freeze", "freeze", status, since=begun, reason=reason)
+
+    def _take(self, window: Window, begun: float) -> None:
+        taken = self._snapshot.take(self._way, window)
+        self.record.fate = taken.fate
+        status = "failed" if taken.fate.taken is False else "ok"
+        self.record.step("snapshot", "snapshot", status, since=begun)
+        ended_early = taken.ending is Ending.INTERRUPTED and taken.fate.taken is not False
+        if taken.ending is Ending.EXPIRED or ended_early:
+            self.record.fail(Cause.EXPIRED, _expired("the window was over too early"), "snapshot")
+        if taken.ending is Ending.INTERRUPTED:
+            self.record.fail(Cause.INTERRUPTED, _interrupted("inside the window"), "snapshot")
+        if taken.error is not None:
+            self.record.fail(Cause.SNAPSHOT, taken.error, "snapshot")
+
+    def _thaw(self) -> Thawed:
+        begun = time.monotonic()
+        thawed = self._freezing.thaw()
+        times = self.record.times
+        if times.freezing is not None and times.thawed is None:
+            self.record.times = replace(times, thawed=time.monotonic())
+            self.record.step("thaw", "thaw", "failed" if thawed.failed else "ok", since=begun)
+        if thawed.already and not self.record.has_failed(Cause.EXPIRED):
+            paths = ", ".join(thawed.already)
+            self.record.fail(Cause.EXPIRED, _expired(f"{paths} had been thawed already"), "thaw")
+        for index, exc in thawed.failed:
+            path = self._freezing.mounts[index].path
+            error = QuiesceError("ThawFailed", f"cannot thaw {path}: {exc.strerror}")
+            self.record.fail(Cause.THAW, error, "thaw")
+        return thawed
+
+    def _close_window(self, thawed: Thawed) -> None:
+        self.record.times = replace(self.record.times, releasing=time.monotonic())
+        if self.record.frozen_by == "door" and self.record.has_failed(Cause.EXPIRED):
+            self._freezing.sweep()
+        if self._watchdog is None:
+            return
+        still = [*self._freezing.in_flight(), *(index for index, _error in thawed.failed)]
+        expired = self.record.has_failed(Cause.EXPIRED)
+        try:
+            self._watchdog.close_window(still, expired=expired)
+        except OSError:
+            if not expired:
+                self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
+
+    # The end.
+
+    def end(self) -> Ended:
+        """Write the report, and let the guards go."""
+        self.record.mounts = self._reported_mounts()
+        self.record.facts = facts.collect(self.record.session)
+        report = self.record.report()
+        path = reports.write(report.to_json())
+        return Ended(report, self.record.decide(), path)
+
+    def leave(self) -> None:
+        """Let the freezers and the watchdog go: nothing is at rest any more."""
+        facts.clear(self.record.session)
+        journal.clear()
+        self._freezing.leave()
+        if self._watchdog is not None:
+            self._watchdog.end()
+
+    def sweep(self) -> bool:
+        """Thaw what a door may have frozen late; whether there was something to thaw."""
+        return self._freezing.sweep()
+
+    def _reported_mounts(self) -> list[ReportedMount]:
+        reason = "not frozen" if self._way is not Way.FROZEN else "no longer mounted"
+        planned = [
+            ReportedMount(
+                mount.path,
+                mount.fstype,
+                mount.device,
+                self._frozen.get(mount.path, False),
+                None if mount.path in self._frozen else reason,
+            )
+            for mount in self._plan.mounts
+        ]
+        return [*planned, *self._plan.left_out]
+
+
+def _status_of(error: QuiesceError) -> str:
+    return "timeout" if error.name == "FsFreezeTimeout" else "failed"
+
+
+def _expired(why: str) -> QuiesceError:
+    return QuiesceError("FreezeWindowExpired", why)
+
+
+def _interrupted(when: str) -> QuiesceError:
+    return QuiesceError("Interrupted", f"interrupted {when}")

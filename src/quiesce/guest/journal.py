@@ -1,0 +1,37 @@
+"""What is at rest, written down before it is: the file that outlives a session's death."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from quiesce.guest import record
+from quiesce.guest.locking import RUN_DIR
+
+_FILE = RUN_DIR / "session.json"
+_NEW = RUN_DIR / "session.json.new"
+
+
+def write(current: record.Record) -> None:
+    """Put down *current*; whoever reads sees the old record or this one, whole. Raises OSError."""
+    data = json.dumps(current.to_json()).encode()
+    descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    _NEW.replace(_FILE)
+
+
+def read() -> record.Record | None:
+    """Return the record of the session that is at rest or died; None where there is none."""
+    try:
+        document = json.loads(_FILE.read_bytes())
+    except FileNotFoundError:
+        return None
+    return record.from_json(document)
+
+
+def clear() -> None:
+    """Say that nothing is at rest any more."""
+    with contextlib.suppress(FileNotFoundError):
+        _FILE.unlink()

@@ -1,0 +1,88 @@
+"""The two FIFOs on which a session is told to end its window, and answers.
+
+A shell can use them with its built-ins alone: no process has to be started while an application
+is held. Session and watchdog hold the writing end of the answers, so the death of both is an end
+of file to whoever waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quiesce.guest.locking import RUN_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REQUESTS = "req"
+ANSWERS = "ans"
+_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Line:
+    """The session's end; *requests* and *answers* are descriptors, inherited by fork."""
+
+    requests: int
+    answers: int
+
+    def read(self) -> list[str]:
+        """Return the requests that have come, oldest first; none where there are none."""
+        try:
+            return os.read(self.requests, _BYTES).decode(errors="replace").splitlines()
+        except BlockingIOError:
+            return []
+
+    def answer(self, word: str, status: int) -> None:
+        """Answer one request with *word* and the exit status that goes with it."""
+        with contextlib.suppress(BlockingIOError):  # nobody has read the last thousand answers
+            os.write(self.answers, f"{word} {status}\n".encode())
+
+    def close(self) -> None:
+        """Take the FIFOs away: from now on nothing is held."""
+        remove()
+        os.close(self.requests)
+        os.close(self.answers)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a session answered; *word* is empty where session and watchdog are dead."""
+
+    word: str
+    status: int
+
+
+def create(directory: Path = RUN_DIR) -> Line:
+    """Make the FIFOs anew and return the session's end of them; raises OSError."""
+    remove(directory)
+    for name in (REQUESTS, ANSWERS):
+        os.mkfifo(directory / name, 0o600)
+    flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
+    return Line(os.open(directory / REQUESTS, flags), os.open(directory / ANSWERS, flags))
+
+
+def remove(directory: Path = RUN_DIR) -> None:
+    """Take away FIFOs that a session left."""
+    for name in (REQUESTS, ANSWERS):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(directory / name)
+
+
+def ask(request: str, directory: Path = RUN_DIR) -> Answer | None:
+    """Send *request* and wait for the answer; None where nothing is held."""
+    try:
+        requests = os.open(directory / REQUESTS, os.O_RDWR | os.O_CLOEXEC)
+        writing = os.open(directory / ANSWERS, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    answers = os.open(directory / ANSWERS, os.O_RDONLY | os.O_CLOEXEC)
+    os.close(writing)
+    os.write(requests, f"{request}\n".encode())
+    with os.fdopen(answers, encoding="ascii") as lines:
+        word, _, status = lines.readline().strip().partition(" ")
+    os.close(requests)
+    return Answer(word, int(status or 0))

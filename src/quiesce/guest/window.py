@@ -1,0 +1,57 @@
+"""The time in which something is at rest, and what ends it."""
+
+from __future__ import annotations
+
+import select
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quiesce.guest.signals import Signals
+    from quiesce.guest.watchdog import Watchdog
+
+
+class Ending(Enum):
+    """Why waiting inside the window is over."""
+
+    READY = "what was waited for may have come"
+    EXPIRED = "the deadline has passed, or the watchdog has ended the window"
+    INTERRUPTED = "a signal asked us to end"
+
+
+@dataclass(frozen=True)
+class Window:
+    """An open window; *until_s* is its deadline on the monotonic clock.
+
+    Where nothing is held and nothing is frozen there is neither watchdog nor deadline.
+    """
+
+    signals: Signals
+    watchdog: Watchdog | None = None
+    until_s: float | None = None
+
+    def wait(self, *descriptors: int) -> Ending:
+        """Wait until one of *descriptors* is readable, a signal has come, or the window ends."""
+        poll = select.poll()
+        for descriptor in (*descriptors, self.signals.fileno()):
+            poll.register(descriptor, select.POLLIN)
+        if self.watchdog is not None:
+            poll.register(self.watchdog.channel, select.POLLIN)
+        poll.poll(self._milliseconds())
+        self.signals.drain()
+        if self.has_expired():
+            return Ending.EXPIRED
+        return Ending.INTERRUPTED if self.signals.interrupted else Ending.READY
+
+    def has_expired(self) -> bool:
+        """Return whether the window is over: by its deadline, or because the watchdog says so."""
+        if self.until_s is not None and time.monotonic() >= self.until_s:
+            return True
+        return self.watchdog is not None and self.watchdog.news() is not None
+
+    def _milliseconds(self) -> float | None:
+        if self.until_s is None:
+            return None
+        return max(0.0, self.until_s - time.monotonic()) * 1000 + 1
