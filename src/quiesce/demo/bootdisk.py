@@ -1,4 +1,4 @@
-"""The demo guest's two disks, made of a root directory without a loop device or a partition table tool.
+"""The demo guest's two disks, made of a root directory in user space.
 
 The system disk boots by itself from a BIOS: a master boot record, GRUB's core image behind it, and
 one ext4 partition at 1 MiB. The data disk is one XFS file system without partitions.
@@ -64,7 +64,7 @@ def build_system_disk(root: Path, disk: Path, *, size_bytes: int, deadline: Dead
 
 
 def build_data_disk(tree: Path, disk: Path, *, size_bytes: int, deadline: Deadline) -> None:
-    """Write *disk*, a sparse raw image that is an XFS, labelled `pgdata`, with what *tree* holds."""
+    """Write *disk*, a sparse raw image: an XFS, labelled `pgdata`, that holds *tree*."""
     listing = disk.with_suffix(".proto")
     listing.write_text("\n".join(_listing(tree)) + "\n", encoding="utf-8")
     with disk.open("wb") as file:

@@ -1,0 +1,1 @@
+"""The whole story on a real VM: built, written to, backed up, restored, booted, proven."""

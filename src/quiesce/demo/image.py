@@ -1,0 +1,170 @@
+"""The demo VM's disk images, built once and kept in a cache named by what they are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quiesce.demo import bootdisk, debian
+from quiesce.errors import QuiesceError
+from quiesce.system import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from quiesce.system.deadline import Deadline
+
+SYSTEM_BYTES = 2 << 30
+DATA_BYTES = 1 << 30
+_KEPT = 2
+_HEX_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Image:
+    """Two raw images, the system's and the data's; nobody writes to them, VMs use overlays."""
+
+    system: Path
+    data: Path
+
+
+def cache_directory() -> Path:
+    """Return where images are kept: /var/cache as root, the XDG directory otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/cache/quiesce")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "quiesce"
+
+
+def guest_program() -> Path:
+    """Return the single file `quiesce-guest.pyz`; raises QuiesceError ProgramMissing."""
+    path = Path(__file__).parents[3] / "build" / "quiesce-guest.pyz"
+    if not path.is_file():
+        raise QuiesceError(
+            "ProgramMissing", f"no {path}", action="build it: make build/quiesce-guest.pyz"
+        )
+    return path
+
+
+def prepare_image(
+    guest: Path, *, cache: Path, deadline: Deadline, tell: Callable[[str], None]
+) -> Image:
+    """Return the image with the guest program *guest* installed; builds only what is missing.
+
+    Debian and the guest program are two layers: another guest program leaves Debian as it is.
+    Safe to call from several processes at once. *tell* hears what takes long. Needs root to
+    build. Raises QuiesceError ProgramMissing, ProgramFailed, DemoFailed; nothing half-built is
+    ever used.
+    """
+    if os.geteuid() != 0:
+        raise QuiesceError(
+            "DemoFailed", "only root can build the VM's image", action="run it as root"
+        )
+    base = cache / "demo" / _digest(_recipe())
+    layer = base / _digest([guest.read_bytes()])
+    with _locked(cache / "demo"):
+        if not base.is_dir():
+            tell("building a Debian 12 VM with PostgreSQL (once; it is kept for the next time)")
+            with _whole(base) as directory:
+                _build_base(directory, deadline)
+            _keep_newest(cache / "demo")
+        if not layer.is_dir():
+            tell("installing quiesce-guest in it")
+            with _whole(layer) as directory:
+                _install_guest(base / "system.raw", directory, guest, deadline)
+            _keep_newest(base)
+        os.utime(base)
+        os.utime(layer)
+    return Image(layer / "system.raw", base / "data.raw")
+
+
+def _recipe() -> Iterator[bytes]:
+    here = Path(__file__).parent
+    yield from ((here / name).read_bytes() for name in ("bootdisk.py", "debian.py"))
+    for path in sorted(debian.ROOTFS.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(debian.ROOTFS)).encode()
+            yield path.read_bytes()
+    yield f"{SYSTEM_BYTES} {DATA_BYTES}".encode()
+
+
+def _digest(parts: Iterator[bytes] | list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:_HEX_DIGITS]
+
+
+def _build_base(directory: Path, deadline: Deadline) -> None:
+    root = directory / "root"
+    databases = root / "var/lib/postgresql"
+    debian.build_root(root, deadline=deadline)
+    bootdisk.build_data_disk(
+        databases, directory / "data.raw", size_bytes=DATA_BYTES, deadline=deadline
+    )
+    for entry in databases.iterdir():  # from here on only the place where the data disk is mounted
+        shutil.rmtree(entry)
+    bootdisk.build_system_disk(
+        root, directory / "system.raw", size_bytes=SYSTEM_BYTES, deadline=deadline
+    )
+    shutil.rmtree(root)
+
+
+def _install_guest(base: Path, directory: Path, guest: Path, deadline: Deadline) -> None:
+    """Copy the system image and install the guest program in the copy as a user would."""
+    system = directory / "system.raw"
+    mounted = directory / "mounted"
+    process.run(
+        ["cp", "--sparse=always", "--reflink=auto", str(base), str(system)], deadline=deadline
+    )
+    mounted.mkdir()
+    options = f"loop,offset={bootdisk.PARTITION_AT_BYTES}"
+    process.run(["mount", "-o", options, str(system), str(mounted)], deadline=deadline)
+    try:
+        program = mounted / "usr/local/bin/quiesce-guest"
+        shutil.copyfile(guest, program)
+        program.chmod(0o755)
+        process.run(
+            ["chroot", str(mounted), "/usr/local/bin/quiesce-guest", "install", "qga"],
+            deadline=deadline,
+        )
+    finally:
+        process.run(["umount", str(mounted)], deadline=deadline)
+    mounted.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Give a directory that becomes *target* at the end, or leaves nothing where that fails."""
+    part = target.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed build left
+    part.mkdir()
+    try:
+        yield part
+        for image in part.iterdir():
+            image.chmod(0o444)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _keep_newest(directory: Path) -> None:
+    """Remove all but the newest images; a VM that has one open keeps it until it ends."""
+    built = [path for path in directory.iterdir() if path.is_dir() and not path.suffix]
+    built.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in built[_KEPT:]:
+        shutil.rmtree(path)
