@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from quiesce.model.undo import UndoNote
     from quiesce.ports import Undo
 
+# Exists where systemd runs, sd_booted(3).
+_SYSTEMD = Path("/run/systemd/system")
 _START_S = 20.0
+_LOOK_AGAIN_S = 0.1
 _UNDO_S = 60.0
 _AGAIN_S = 1.0
 _NOT_SETTLED = ("UndoIncomplete", "Interrupted")
@@ -170,6 +173,7 @@ class _Line:
         self._started = started
 
     def send(self, message: bytes, *descriptors: int) -> None:
+        self._control.settimeout(_START_S)
         try:
             socket.send_fds(self._control, [message], descriptors)
         except OSError as exc:
@@ -183,8 +187,9 @@ class _Line:
         raise QuiesceError("SupervisorUnavailable", "the supervisor ended at its start")
 
     def is_alive(self) -> bool:
+        self._control.settimeout(0)
         try:
-            return self._control.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+            return self._control.recv(1, socket.MSG_PEEK) != b""
         except BlockingIOError:
             return True
         except OSError:
@@ -215,25 +220,34 @@ def _called(file: NoteFile, command: Sequence[str]) -> _Line:
             with _short_path(file.socket_path) as address:
                 listener.bind(address)
             listener.listen(1)
-            listener.settimeout(_START_S)
+            listener.settimeout(_LOOK_AGAIN_S)
         except OSError as exc:
             raise QuiesceError("SupervisorUnavailable", f"{file.socket_path}: {exc}") from exc
-        started = _launch(file.session, command)
+        started = None
         try:
-            control, _ = listener.accept()
-        except BaseException as exc:
+            started = _launch(file.session, command)
+            control = _accepted(listener, started)
+        except BaseException:
             if started is not None:
                 process.kill_group(started)
-            if isinstance(exc, OSError):
-                raise QuiesceError("SupervisorUnavailable", "the supervisor did not call") from exc
             raise
         finally:
             file.socket_path.unlink()
     return _Line(control, started)
 
 
+def _accepted(listener: socket.socket, started: process.Started | None) -> socket.socket:
+    deadline = Deadline.after(_START_S)
+    while not deadline.passed():
+        with contextlib.suppress(TimeoutError):
+            return listener.accept()[0]
+        if started is not None and started.poll() is not None:
+            break
+    raise QuiesceError("SupervisorUnavailable", "the supervisor did not start")
+
+
 def _launch(session: str, command: Sequence[str]) -> process.Started | None:
-    if Path("/run/systemd/system").is_dir():
+    if _SYSTEMD.is_dir():
         with contextlib.suppress(QuiesceError):
             process.run(_unit(session, command), deadline=Deadline.after(_START_S))
             return None
