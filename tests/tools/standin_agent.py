@@ -51,7 +51,8 @@ class Refused(Exception):  # noqa: N818 - the agent's answer, not a fault of our
 @dataclass
 class Behaviour:
     """How the guest behaves. *silent*: commands that are never answered; *late_s*: seconds until
-    a command is answered; *lost*: commands that a restart of the agent swallows, once."""
+    a command is answered; *lost*: commands that a restart of the agent swallows, once;
+    *report_late*: how often the report is not there yet."""
 
     frozen: int = 2
     thawed: int | None = None
@@ -72,6 +73,7 @@ class Behaviour:
     check_status: int = 0
     report_changes: dict[str, Any] = field(default_factory=dict)
     report_output: bytes | None = None
+    report_late: int = 0
 
 
 class StandinAgent:
@@ -244,6 +246,9 @@ class StandinAgent:
         else:
             assert arg[0] == "report"
             found = self._reports.get(session)
+            if self.behaviour.report_late > 0:
+                self.behaviour.report_late -= 1
+                found = None
             done = (10, b"") if found is None else (0, found)
         pid = len(self._executed) + 1
         self._executed[pid] = done

@@ -6,6 +6,7 @@ Our hook inside the guest holds and releases the applications, the agent freezes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("/usr/local/bin/quiesce-guest", "/usr/bin/quiesce-guest", "quiesce-guest")
 _ANNOUNCEMENT = "/run/quiesce/announced.json"
-_REPORTS = "/var/log/quiesce/reports"
+_REPORTS = ("/var/log/quiesce/reports", "/run/quiesce/reports")
+_REPORT_S = 5.0
 _HOOK_FAILED = re.compile(r"fsfreeze hook has failed with status (\d{1,3})")
 _SYNC_S = 5.0
 _RETRY_S = 0.2
@@ -106,11 +108,21 @@ class Qga:
         return ThawAnswer(thawed)
 
     def report(self, *, session: str, deadline: Deadline) -> Report | None:
-        """Return the report of *session*, None where it cannot be had or is not valid."""
+        """Return the report of *session*, None where it cannot be had or is not valid.
+
+        It is written a moment after the thaw's answer, and waited for.
+        """
+        written = deadline.sooner(_REPORT_S)
         try:
-            document = self._report_document(session, deadline)
-            found = report.from_json(document)
-        except (AgentError, NoAnswerError, QuiesceError, ValueError, RecursionError):
+            while (text := self._report_text(session, deadline)) is None:
+                if written.passed():
+                    return None
+                time.sleep(_RETRY_S)
+            found = report.from_json(json.loads(text))
+        except NoAnswerError:
+            self.close()
+            return None
+        except (AgentError, QuiesceError, ValueError, RecursionError):
             return None
         return found if found.session == session else None
 
@@ -141,13 +153,19 @@ class Qga:
             return _outlook(announced)
         return GuestOutlook(agent=True, hook=False, exec_allowed=True)
 
-    def _report_document(self, session: str, deadline: Deadline) -> Any:
+    def _report_text(self, session: str, deadline: Deadline) -> bytes | None:
+        """Return the report as it is kept in the guest, None where there is none yet."""
         agent = self._synchronized(deadline)
         if self._program is not None:
             argv = [self._program, "report", "--session", session, "--json"]
             told = agent.run(argv, deadline=deadline)
-            return json.loads(told.stdout)
-        return json.loads(agent.read_file(f"{_REPORTS}/{session}.json", deadline=deadline))
+            return told.stdout if told.exit_status == 0 else None
+        if not self._can("guest-file-open", "guest-file-read", "guest-file-close"):
+            raise AgentError("the agent lets nobody read files")
+        for directory in _REPORTS:
+            with contextlib.suppress(AgentError):
+                return agent.read_file(f"{directory}/{session}.json", deadline=deadline)
+        return None
 
 
 def _enabled_commands(agent: Agent, deadline: Deadline) -> frozenset[str]:

@@ -261,6 +261,15 @@ def test_the_report_of_another_session_is_none(agent: StandinAgent, guest: Qga) 
     assert guest.report(session=session, deadline=soon()) is None
 
 
+def test_a_report_that_is_a_moment_late_is_waited_for(agent: StandinAgent, guest: Qga) -> None:
+    agent.behaviour.report_late = 2
+    session = ulid.new()
+    guest.freeze(look(guest, session), deadline=soon())
+    guest.thaw(deadline=soon())
+
+    assert guest.report(session=session, deadline=soon()) is not None
+
+
 def test_a_report_without_end_is_cut_off(agent: StandinAgent, guest: Qga) -> None:
     agent.behaviour.report_output = b'{"a": "' + b"x" * (13 * 1024 * 1024) + b'"}'
     session = ulid.new()
