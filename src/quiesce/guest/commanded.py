@@ -53,9 +53,9 @@ class CommandSnapshot:
         del record, way
         return True
 
-    def take(self, way: Way, window: Window) -> Taken:
+    def take(self, record: Record, way: Way, window: Window) -> Taken:
         """Run the command to its end, or to the window's."""
-        del way
+        del record, way
         if window.signals.interrupted:
             self._command.drop()
             return Taken(SnapshotFate(taken=False), Ending.INTERRUPTED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import facts, freezing, journal, reports, watchdog
+from quiesce.guest import facts, freezing, hurry, journal, reports, watchdog
 from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
 from quiesce.guest.recovery import recover, release_all, run_script_for
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from quiesce.guest.decision import Decision
-    from quiesce.guest.freezing import Freezing, Thawed
+    from quiesce.guest.freezing import Thawed
     from quiesce.guest.line import Line
     from quiesce.guest.record import Record
     from quiesce.guest.settings import Plugin
@@ -60,7 +60,7 @@ class Snapshot(Protocol):
     def is_wanted(self, record: Record, way: Way) -> bool:
         """Return whether the window is to be opened; without it everything is released at once."""
 
-    def take(self, way: Way, window: Window) -> Taken:
+    def take(self, record: Record, way: Way, window: Window) -> Taken:
         """Let the snapshot be taken, and return when it is or the window is over."""
 
     def drop(self) -> None:
@@ -77,6 +77,7 @@ class Snapshot(Protocol):
 class Ended:
     """How a session ended; the application is released and the report is written."""
 
+    record: Record
     report: Report
     decision: Decision
     path: Path
@@ -200,13 +201,14 @@ class _Session:
 
     def is_window_wanted(self) -> bool:
         """Return whether there is to be a window, or everything is released at once."""
-        return self._way is not Way.NO_SNAPSHOT and self._snapshot.is_wanted(self.record, self._way)
+        wanted = self._snapshot.is_wanted(self.record, self._way)
+        return wanted and self._way is not Way.NO_SNAPSHOT
 
     def rest(self) -> None:
         """Open the window, freeze, let the snapshot be taken, thaw, close the window."""
         window = self._open_window()
-        if self._way is Way.FROZEN:
-            self._freeze(window)
+        if self._way is Way.FROZEN and window.watchdog is not None:
+            self._freeze(window.watchdog, window.until_s)
         elif self._watchdog is not None and not self.record.failures:
             self._flush()  # nothing will be frozen: row 3 claims that all is on the disk
         begun = time.monotonic()
@@ -225,6 +227,7 @@ class _Session:
         if self._way is Way.FROZEN and self.record.frozen_by != "command":
             self._open_mounts()
         self._foresee()
+        self.record.hurried = hurry.begin()
         self._note()
         try:
             self._watchdog.open_window(
@@ -232,8 +235,8 @@ class _Session:
             )
         except OSError:
             self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
-            return Window(self._signals, None, until_s)
-        return Window(self._signals, self._watchdog, until_s)
+            return Window(self._signals, until_s)
+        return Window(self._signals, until_s, self._watchdog)
 
     def _foresee(self) -> None:
         """Put down what is about to be frozen, for whoever has to thaw it in our place."""
@@ -254,17 +257,17 @@ class _Session:
         limit = min(self._settings.freeze_timeout_s, self.record.deadline_s / 2)
         return Deadline.after(limit)
 
-    def _freeze(self, window: Window) -> None:
-        assert window.until_s is not None
+    def _freeze(self, watchdog: Watchdog, until_s: float) -> None:
         begun = time.monotonic()
         try:
             if self.record.frozen_by == "engine":
                 self.record.times = replace(self.record.times, freezing=begun)
                 self._freezing.freeze(
-                    self._freeze_deadline(), until_s=window.until_s, claim=self._claim
+                    self._freeze_deadline(), until_s=until_s, claim=watchdog.may_be_frozen
                 )
             elif self.record.frozen_by == "door":
-                self._adopt(window.until_s)
+                self._freezing.adopt(until_s=until_s)
+                watchdog.adopt()
         except QuiesceError as exc:
             self._frozen = {}
             self.record.times = replace(self.record.times, thawed=time.monotonic())
@@ -275,15 +278,6 @@ class _Session:
         else:
             self._say_frozen(begun)
 
-    def _claim(self, index: int, ours: bool) -> None:  # noqa: FBT001 - the face of a callback
-        assert self._watchdog is not None
-        self._watchdog.may_be_frozen(index, ours=ours)
-
-    def _adopt(self, until_s: float) -> None:
-        assert self._watchdog is not None
-        self._freezing.adopt(until_s=until_s)
-        self._watchdog.adopt()
-
     def _say_frozen(self, begun: float) -> None:
         ours = self.record.frozen_by == "engine"
         reason = None if ours else f"the {self.record.frozen_by} freezes"
@@ -291,7 +285,7 @@ class _Session:
         self.record.step("freeze", "freeze", status, since=begun, reason=reason)
 
     def _take(self, window: Window, begun: float) -> None:
-        taken = self._snapshot.take(self._way, window)
+        taken = self._snapshot.take(self.record, self._way, window)
         self.record.fate = taken.fate
         status = "failed" if taken.fate.taken is False else "ok"
         self.record.step("snapshot", "snapshot", status, since=begun)
@@ -323,6 +317,8 @@ class _Session:
         self.record.times = replace(self.record.times, releasing=time.monotonic())
         if self.record.frozen_by == "door" and self.record.has_failed(Cause.EXPIRED):
             self._freezing.sweep()
+        if self.record.hurried:
+            hurry.end()
         if self._watchdog is None:
             return
         still = [*self._freezing.in_flight(), *(index for index, _error in thawed.failed)]
@@ -341,7 +337,7 @@ class _Session:
         self.record.facts = facts.collect(self.record.session)
         report = self.record.report()
         path = reports.write(report.to_json())
-        return Ended(report, self.record.decide(), path)
+        return Ended(self.record, report, self.record.decide(), path)
 
     def leave(self) -> None:
         """Let the freezers and the watchdog go: nothing is at rest any more."""

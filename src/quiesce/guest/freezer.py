@@ -45,6 +45,14 @@ def thaw(descriptor: int) -> bool:
     return True
 
 
+def thawed_or_none(descriptor: int) -> bool | None:
+    """Thaw as `thaw`, and return None where that failed."""
+    try:
+        return thaw(descriptor)
+    except OSError:
+        return None
+
+
 class VanishedError(OSError):
     """What lies at the mount's path is no longer the planned file system."""
 
@@ -55,6 +63,21 @@ class Freezer:
 
     mount: Mount
     channel: socket.socket
+
+    def opened(self, deadline: Deadline) -> int:
+        """Wait for the end of open, and return the descriptor; raises as `answer`."""
+        descriptor = self.answer(deadline)
+        if descriptor is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return descriptor
+
+    def failure(self, deadline: Deadline) -> OSError | None:
+        """Wait for the command's end, and return what it failed with."""
+        try:
+            self.answer(deadline)
+        except OSError as exc:
+            return exc
+        return None
 
     def ask(self, command: str) -> None:
         """Send *command*: sync, open, freeze, adopt, thaw or quit; `answer` waits for the end.
@@ -178,18 +201,12 @@ class _FreezerProcess:
 
     def _thaw(self, *, orphaned: bool) -> None:
         while orphaned and self._adopted and self._until is not None:
-            self._sweep()
+            thawed_or_none(self._descriptor)
             if time.monotonic() > self._until:
                 return
             time.sleep(_SWEEP_S)
         if self._frozen:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        try:
-            thaw(self._descriptor)
-        except OSError:
-            return
+            thawed_or_none(self._descriptor)
 
 
 def open_mount(path: str, device: str) -> int:

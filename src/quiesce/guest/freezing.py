@@ -55,13 +55,10 @@ class Freezing:
             one.ask("sync")
         failures = []
         for index, one in enumerate(self.freezers):
-            try:
-                one.answer(deadline)
-            except VanishedError:
-                continue  # opening it says so
-            except OSError as exc:
+            failure = one.failure(deadline)
+            if failure is not None and not isinstance(failure, VanishedError):
                 self._lost.add(index)
-                failures.append(_failed("flush", one.mount, exc))
+                failures.append(_failed("flush", one.mount, failure))
         if failures:
             raise failures[0]
 
@@ -78,16 +75,13 @@ class Freezing:
         failures: list[QuiesceError] = []
         for one in self.freezers:
             try:
-                descriptor = one.answer(deadline)
-            except VanishedError:
+                opened.append((one, one.opened(deadline)))
+            except VanishedError:  # noqa: PERF203 - each mount may fail in its own way
                 vanished.append(one.mount.path)
                 one.leave(thawed=True)
             except OSError as exc:
                 failures.append(_failed("open", one.mount, exc))
                 one.leave(thawed=False)
-            else:
-                assert descriptor is not None
-                opened.append((one, descriptor))
         self.freezers = [one for one, _descriptor in opened]
         self._descriptors = {index: descriptor for index, (_, descriptor) in enumerate(opened)}
         if failures:
@@ -179,4 +173,4 @@ def _failed(what: str, mount: Mount, exc: OSError) -> QuiesceError:
 
 
 def _is_timeout(exc: OSError) -> bool:
-    return isinstance(exc, (TimeoutError, socket.timeout))  # noqa: UP041 - two classes before 3.10
+    return isinstance(exc, (TimeoutError, socket.timeout))  # two classes before 3.10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ class Record:
 
     *started_s* is the monotonic moment of its beginning. *freeze_wanted*: F, and no
     `--no-freeze`. *frozen_by*: engine, door or command. *guards*: engine and watchdog.
+    *hurried*: the kernel was told to hurry, and is to be told that it need not.
     """
 
     session: str
@@ -77,6 +78,7 @@ class Record:
     times: Times = field(default_factory=Times)
     fate: SnapshotFate = field(default_factory=lambda: SnapshotFate(taken=False))
     facts: dict[str, str] = field(default_factory=dict)
+    hurried: bool = False
 
     def fail(self, cause: Cause, error: QuiesceError, step: str | None = None) -> None:
         """Keep a failure; all of them are reported, in order."""
@@ -153,7 +155,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON."""
-        document = asdict(self)
+        document = asdict(replace(self, failures=[]))
         document["failures"] = [
             {
                 "cause": failure.cause.name,
@@ -184,7 +186,7 @@ def from_json(document: Mapping[str, Any]) -> Record:
 
 def now_text() -> str:
     """Return the time of day as reports have it."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = dt.datetime.now(dt.timezone.utc)
     return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

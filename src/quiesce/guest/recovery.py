@@ -1,4 +1,4 @@
-"""End a session whose process is dead: thaw, release, report; by its watchdog or the next command."""
+"""End a session whose process is dead: thaw, release, report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import facts, journal, line, reports
+from quiesce.guest import facts, hurry, journal, line, reports
 from quiesce.guest.decision import Cause
 from quiesce.guest.freezer import open_mount, thaw
 from quiesce.guest.script import run_script
@@ -55,6 +55,8 @@ def recover() -> int:
     record = journal.read()
     if record is None:
         return ExitStatus.DONE
+    if record.hurried:
+        hurry.end()
     if not reports.exists(record.session):
         _mark_dead(record)
         stack = RestStack(

@@ -6,12 +6,12 @@ import json
 import select
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import cgroup, line, signals
-from quiesce.guest.decision import Way, way_of_snapshot
+from quiesce.guest.decision import Way, decide, way_of_snapshot
 from quiesce.guest.engine import Taken, run_session
 from quiesce.guest.mounts import NotAMountPointError
 from quiesce.guest.spawn import fork_detached
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from quiesce.guest.record import Record
     from quiesce.guest.signals import Signals
     from quiesce.guest.survey import Order
+    from quiesce.guest.watchdog import Watchdog
     from quiesce.guest.window import Window
 
 _BYTES = 64 * 1024
@@ -56,8 +57,11 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
     nothing is held then.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    caller = CallerSnapshot(its, needs_announcement=needs_announcement)
-    fork_detached(lambda: _run(order, caller, lock), keep={its.fileno(), lock})
+    caller = _Caller(its)
+    fork_detached(
+        lambda: _run(order, caller, lock, needs_announcement=needs_announcement),
+        keep={its.fileno(), lock},
+    )
     its.close()
     data = ours.recv(_BYTES)
     if not data:
@@ -74,21 +78,42 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
     return Held(answer["held"], Way(answer["way"]), answer["told"])
 
 
-def _run(order: Order, caller: CallerSnapshot, lock: int) -> None:
+class _Caller:
+    """Whoever asked for the hold, and waits for one answer."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has had no answer yet."""
+        return self._channel.fileno() >= 0
+
+    def answer(self, answer: Mapping[str, Any]) -> bool:
+        """Give the one answer; whether there is still somebody to hear it."""
+        try:
+            self._channel.send(json.dumps(answer).encode())
+        except OSError:
+            return False
+        finally:
+            self._channel.close()
+        return True
+
+
+def _run(order: Order, caller: _Caller, lock: int, *, needs_announcement: bool) -> None:
     cgroup.leave(f"quiesce-session-{order.session}")
     try:
         with signals.noticed() as noticed:
-            caller.begin(noticed)
-            run_session(order, caller, lock=lock, signals=noticed)
+            snapshot = CallerSnapshot(
+                caller, line.create(), noticed, needs_announcement=needs_announcement
+            )
+            run_session(order, snapshot, lock=lock, signals=noticed)
     except NotAMountPointError as exc:
-        caller.say({"usage": str(exc)})
-        line.remove()
-    except QuiesceError as exc:
-        caller.say({"error": exc.name, "message": exc.message, "action": exc.action})
+        caller.answer({"usage": str(exc)})
         line.remove()
     except Exception as exc:
-        caller.say({"error": "GuardUnavailable", "message": repr(exc), "action": None})
-        raise
+        caller.answer({"error": "GuardUnavailable", "message": repr(exc), "action": None})
+        raise  # what is at rest is the watchdog's now
 
 
 class CallerSnapshot:
@@ -96,60 +121,37 @@ class CallerSnapshot:
 
     process_group = None
 
-    def __init__(self, channel: socket.socket, *, needs_announcement: bool) -> None:
-        self._channel = channel
+    def __init__(
+        self, caller: _Caller, own_line: Line, noticed: Signals, *, needs_announcement: bool
+    ) -> None:
+        self.line = own_line
+        self._caller = caller
+        self._signals = noticed
         self._needs_announcement = needs_announcement
-        self._signals: Signals | None = None
-        self._line: Line | None = None
-        self._record: Record | None = None
-        self._window: Window | None = None
+        self._watchdog: Watchdog | None = None
         self._promised = Way.NO_SNAPSHOT
         self._asked = False
-
-    @property
-    def line(self) -> Line | None:
-        """The line on which the caller ends the window."""
-        return self._line
-
-    def begin(self, noticed: Signals) -> None:
-        """Make the line; raises QuiesceError GuardUnavailable."""
-        self._signals = noticed
-        try:
-            self._line = line.create()
-        except OSError as exc:
-            raise QuiesceError("GuardUnavailable", f"no FIFOs in /run: {exc.strerror}") from exc
-
-    def say(self, answer: Mapping[str, Any]) -> bool:
-        """Answer the caller's hold; whether there is still somebody to hear it."""
-        try:
-            self._channel.send(json.dumps(answer).encode())
-        except OSError:
-            return False
-        return True
 
     def is_wanted(self, record: Record, way: Way) -> bool:
         """Under a door: only where the door freezes, or knows that it is not to."""
         self._promised = way
-        self._record = record
         if record.frozen_by != "door" or way is Way.FROZEN:
             return True
         return not record.failures and not self._needs_announcement
 
-    def take(self, way: Way, window: Window) -> Taken:
+    def take(self, record: Record, way: Way, window: Window) -> Taken:
         """Answer the hold, and wait for the release.
 
         Where a door can no longer be let freeze, everything is released before it is answered.
         """
-        assert self._line is not None
-        self._window = window
-        if self._is_under_door() and way is not self._promised:
+        self._watchdog = window.watchdog
+        if record.frozen_by == "door" and way is not self._promised:
             return Taken(SnapshotFate(taken=None), Ending.READY)
-        if not self.say(self._answer(held=True)):
+        if not self._caller.answer(_answer(record, held=True)):
             return Taken(SnapshotFate(taken=False), Ending.INTERRUPTED)
-        self._channel.close()
         while True:
-            ending = window.wait(self._line.requests)
-            requests = self._line.read()
+            ending = window.wait(self.line.requests)
+            requests = self.line.read()
             if requests:
                 self._asked = True
                 return _taken(requests[0], ending)
@@ -161,53 +163,44 @@ class CallerSnapshot:
 
     def tell(self, ended: Ended, sweep: Callable[[], bool]) -> None:
         """Answer whoever waits; where the door's thaw is overdue, wait for it."""
-        assert self._line is not None
         status = _LATE_STATUS[ended.report.outcome]
-        if self._channel.fileno() >= 0:
-            self.say(self._answer(held=False))
-        elif self._asked or self._wait_for_door(sweep):
-            self._line.answer(_WORDS[status], status)
-        self._line.close()
+        if self._caller.waits:
+            self._caller.answer(_answer(ended.record, held=False))
+        elif self._asked or self._comes_late(ended.record, sweep):
+            self.line.answer(_WORDS[status], status)
+        self.line.close()
 
-    def _is_under_door(self) -> bool:
-        return self._record is not None and self._record.frozen_by == "door"
-
-    def _answer(self, *, held: bool) -> dict[str, Any]:
-        assert self._record is not None
-        decision = self._record.decide()
-        way = way_of_snapshot(self._record.happened())
-        told = {
-            "session": self._record.session,
-            "reached": decision.reached.value,
-            "outcome": decision.outcome.value,
-            "exit_status": int(decision.exit_status),
-            "deadline_s": self._record.deadline_s,
-            "errors": [error.name for error in decision.errors],
-        }
-        return {"held": held, "way": way.value, "told": told}
-
-    def _wait_for_door(self, sweep: Callable[[], bool]) -> bool:
+    def _comes_late(self, record: Record, sweep: Callable[[], bool]) -> bool:
         """Wait for the overdue thaw of the door; False where there is none to wait for.
 
         The watchdog goes on thawing meanwhile; where it is dead, we do.
         """
-        assert self._line is not None
-        assert self._signals is not None
-        if not self._is_under_door() or self._signals.interrupted:
+        if record.frozen_by != "door":
             return False
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _QUIET_S and not self._signals.interrupted:
-            select.select([self._line.requests, self._signals.fileno()], [], [], _SWEEP_S)
+            select.select([self.line.requests, self._signals.fileno()], [], [], _SWEEP_S)
             self._signals.drain()
-            if self._line.read():
+            if self.line.read():
                 return True
-            if sweep() or self._watchdog_swept():
+            if sweep() or (self._watchdog is not None and self._watchdog.news() == "swept"):
                 quiet_since = time.monotonic()
         return False
 
-    def _watchdog_swept(self) -> bool:
-        watchdog = None if self._window is None else self._window.watchdog
-        return watchdog is not None and watchdog.news() == "swept"
+
+def _answer(record: Record, *, held: bool) -> dict[str, Any]:
+    happened = record.happened()
+    decision = decide(replace(happened, snapshot_taken=None) if held else happened)
+    told = {
+        "session": record.session,
+        "reached": decision.reached.value,
+        "outcome": decision.outcome.value,
+        "exit_status": int(decision.exit_status),
+        "deadline_s": record.deadline_s,
+        "errors": [error.name for error in decision.errors],
+    }
+    way = way_of_snapshot(happened)
+    return {"held": held, "way": way.value, "told": told}
 
 
 def _taken(request: str, ending: Ending) -> Taken:

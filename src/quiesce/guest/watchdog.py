@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest import cgroup
-from quiesce.guest.freezer import thaw
+from quiesce.guest.freezer import thawed_or_none
 from quiesce.guest.resident import expose_to_shortage, spare_from_shortage, stay_resident
 from quiesce.guest.spawn import fork_detached
 
@@ -75,7 +75,7 @@ class Watchdog:
             socket.send_fds(self.channel, [b'{"do": "guard"}'], list(part))
         self._send({"do": "open", "until": until_s, "command": command})
 
-    def may_be_frozen(self, index: int, *, ours: bool) -> None:
+    def may_be_frozen(self, index: int, ours: bool) -> None:  # noqa: FBT001 - a claim of `Freezing`
         """Say, before freezing, that mount *index* is ours to thaw; or that it is not after all."""
         self._send({"do": "mine" if ours else "not-mine", "index": index})
 
@@ -331,12 +331,12 @@ class _WatchdogProcess:
         state = self._state
         failed = set()
         for index in sorted(state.ours, reverse=True):
-            try:
-                if thaw(state.mounts[index]):
-                    state.quiet_since_s = time.monotonic()
-                    self._tell_engine(b"swept")
-            except OSError:
+            was_frozen = thawed_or_none(state.mounts[index])
+            if was_frozen is None:
                 failed.add(index)
+            elif was_frozen:
+                state.quiet_since_s = time.monotonic()
+                self._tell_engine(b"swept")
         if not self._freezing and not self._waits_for_door():
             state.ours = failed
         state.sweep_at_s = time.monotonic() + _SWEEP_S if state.ours else None

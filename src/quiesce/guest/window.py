@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Window:
     """
 
     signals: Signals
+    until_s: float = math.inf
     watchdog: Watchdog | None = None
-    until_s: float | None = None
 
     def wait(self, *descriptors: int) -> Ending:
         """Wait until one of *descriptors* is readable, a signal has come, or the window ends."""
@@ -47,11 +48,11 @@ class Window:
 
     def has_expired(self) -> bool:
         """Return whether the window is over: by its deadline, or because the watchdog says so."""
-        if self.until_s is not None and time.monotonic() >= self.until_s:
+        if time.monotonic() >= self.until_s:
             return True
         return self.watchdog is not None and self.watchdog.news() is not None
 
     def _milliseconds(self) -> float | None:
-        if self.until_s is None:
+        if math.isinf(self.until_s):
             return None
         return max(0.0, self.until_s - time.monotonic()) * 1000 + 1

@@ -1,0 +1,229 @@
+"""A machine of its own for tests of the guest set, without a guest system.
+
+A mount namespace with an overlay of this machine's root as its root: everything the guest set
+reads and writes (/etc, /run, /var/log) is private to it, and the only file systems that can be
+frozen there are the loop mounts that the test makes. This machine's own are not even visible.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "quiesce"
+PYTHON = "/usr/bin/python3"
+PROGRAM = "/usr/local/bin/quiesce-guest"
+_PROGRAM = f"""#!{PYTHON}
+import sys
+sys.path.insert(0, "/opt/guest-set")
+from quiesce.guest.cli.main import run
+run()
+"""
+FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
+MEBIBYTE = 1024 * 1024
+_IMAGE_BYTES = {"ext4": 32 * MEBIBYTE, "xfs": 320 * MEBIBYTE, "btrfs": 128 * MEBIBYTE}
+_SETUP = """
+set -eu
+mount -t tmpfs -o mode=755 box "$BASE"
+cd "$BASE"
+mkdir -m 755 upper work root images
+mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+mount -t proc proc root/proc
+mount -t sysfs sysfs root/sys
+mount --rbind /dev root/dev
+mount -t tmpfs -o mode=755 run root/run
+mount -t tmpfs -o mode=1777 tmp root/tmp
+mkdir -p root/opt/guest-set
+cp -r "$SOURCE" root/opt/guest-set/quiesce
+rm -rf root/etc/azure root/etc/quiesce root/var/log/quiesce
+mkdir -m 755 root/etc/azure root/etc/quiesce
+echo ready
+exec sleep infinity
+"""
+
+
+class Box:
+    """The machine; *root* is its root directory as seen from here."""
+
+    def __init__(self, base: Path) -> None:
+        base.mkdir()
+        env = {**os.environ, "BASE": str(base), "SOURCE": str(SOURCE)}
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", _SETUP],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n", "the box was not set up"
+        self._base = base
+        self._blocked: list[subprocess.Popen[bytes]] = []
+        self.mounts: list[str] = []
+        self.root = Path(f"/proc/{self._holder.pid}/root{base}/root")
+        self.write(PROGRAM, _PROGRAM, 0o755)
+
+    def mount(self, path: str, fstype: str = "ext4") -> Path:
+        """Make a file system in an image and mount it at *path*; the directory from here."""
+        image = f"{self._base}/images/{path.replace('/', '_')}"
+        inner = Path(f"/proc/{self._holder.pid}/root{image}")
+        with inner.open("wb") as file:
+            file.truncate(_IMAGE_BYTES[fstype])
+        subprocess.run([f"mkfs.{fstype}", "-q", str(inner)], check=True, capture_output=True)
+        self._enter("mkdir", "-p", f"{self._base}/root{path}", chroot=False)
+        self._enter("mount", "-o", "loop", image, f"{self._base}/root{path}", chroot=False)
+        self.mounts.append(path)
+        return self.root / path.lstrip("/")
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Write a file of the machine."""
+        target = self.root / path.lstrip("/")
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def read(self, path: str) -> str:
+        """Return a file of the machine."""
+        return (self.root / path.lstrip("/")).read_text()
+
+    def configure(self, *, pre: str = "exit 0", post: str = "exit 0", **settings: object) -> None:
+        """Write a plugin configuration whose scripts log what they see, then do *pre* and *post*."""
+        for phase, body in (("pre", pre), ("post", post)):
+            log = f'echo "{phase} $QUIESCE_PRE_STATUS $QUIESCE_SNAPSHOT" >>/run/scripts.log\n'
+            self.write(f"/etc/quiesce/scripts/{phase}", f"#!/bin/sh\n{log}{body}\n", 0o700)
+        document = {
+            "pluginName": "ScriptRunner",
+            "preScriptLocation": "/etc/quiesce/scripts/pre",
+            "postScriptLocation": "/etc/quiesce/scripts/post",
+            **settings,
+        }
+        self.write("/etc/azure/VMSnapshotPluginConfig.json", json.dumps(document))
+
+    def scripts_ran(self) -> list[str]:
+        """Return what the scripts logged, in order."""
+        log = self.root / "run/scripts.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def argv(self, *words: str) -> list[str]:
+        """Return the command line that runs `quiesce-guest` with *words* in the machine."""
+        return self._entered(PROGRAM, *words)
+
+    def run(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run `quiesce-guest` with *words* to its end."""
+        return subprocess.run(
+            self.argv(*words),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.environment(),
+            check=False,
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start `quiesce-guest` with *words*."""
+        return subprocess.Popen(
+            self.argv(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment(),
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell script in the machine."""
+        return subprocess.run(
+            self._entered("sh", "-c", script),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=self.environment(),
+            check=False,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Return the last report."""
+        told = self.run("report", "--json")
+        assert told.returncode == 0, told.stderr
+        document: dict[str, Any] = json.loads(told.stdout)
+        return document
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what the session that is at rest has written down."""
+        path = self.root / "run/quiesce/session.json"
+        try:
+            document: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        return document
+
+    def guards(self) -> list[int]:
+        """Return the process ids of engine and watchdog of the session that is at rest."""
+        record = self.record()
+        return [] if record is None else [guard["pid"] for guard in record["guards"]]
+
+    def is_frozen(self, path: str) -> bool:
+        """Return whether the file system at *path* is frozen, without waiting for it."""
+        process = subprocess.Popen(self._entered("touch", path))
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self._blocked.append(process)
+            return True
+        return False
+
+    def freeze(self, path: str) -> None:
+        """Freeze the file system at *path*, as a door does."""
+        self._ioctl(path, FIFREEZE)
+
+    def thaw(self, path: str) -> bool:
+        """Thaw the file system at *path*; whether it was frozen."""
+        return self._ioctl(path, FITHAW)
+
+    def close(self) -> None:
+        """Take the machine away, with everything that is mounted in it; nothing stays frozen."""
+        for path in self.mounts:
+            self.thaw(path)
+        self.run("thaw")
+        for process in self._blocked:
+            process.wait(timeout=60)
+        self._holder.kill()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of programs in the machine."""
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {"PATH": path, "LANG": "C.UTF-8"}
+
+    def _ioctl(self, path: str, request: int) -> bool:
+        program = (
+            f"import fcntl, os, sys\nfcntl.ioctl(os.open('{path}', os.O_RDONLY), {request}, 0)\n"
+        )
+        done = subprocess.run(
+            self._entered(PYTHON, "-c", program), capture_output=True, check=False
+        )
+        return done.returncode == 0
+
+    def _entered(self, *argv: str, chroot: bool = True) -> list[str]:
+        pid = self._holder.pid
+        entry = ["nsenter", f"--mount=/proc/{pid}/ns/mnt"]
+        if chroot:
+            return [*entry, "chroot", f"{self._base}/root", *argv]
+        return [*entry, *argv]
+
+    def _enter(self, *argv: str, chroot: bool = True) -> None:
+        subprocess.run(self._entered(*argv, chroot=chroot), check=True, capture_output=True)
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
+    """Return when *condition* holds; fail where it does not in time."""
+    limit = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < limit, "it did not come to that in time"
+        time.sleep(0.02)
