@@ -27,6 +27,8 @@ def thaw_s(check: Mapping[str, object] | None) -> float:
 
 def _limit_s(check: Mapping[str, object] | None, key: str) -> float:
     announced = None if check is None else check.get(key)
-    if not isinstance(announced, (int, float)) or not 0 <= announced < _LONGEST_S:
+    if isinstance(announced, bool) or not isinstance(announced, (int, float)):
+        return _UNKNOWN_S
+    if not 0 <= announced < _LONGEST_S:
         return _UNKNOWN_S
     return announced + _MARGIN_S
