@@ -268,6 +268,26 @@ def test_the_next_command_leaves_a_backup_alone_that_is_under_way(scene: Scene) 
     assert scene.undone() == []
 
 
+def test_the_next_command_leaves_a_supervisor_alone_that_is_at_work(scene: Scene) -> None:
+    ours, theirs = socket.socketpair()
+
+    def body() -> None:
+        with scene.supervised() as guard:
+            # Undoing reads from this socket first, and so waits for us.
+            guard.hand_over(theirs.fileno())
+            die()
+
+    os.waitpid(fork(body), 0)
+    meanwhile = recover_left_behind(scene.state_dir, scene.undo)
+    ours.sendall(b"from QEMU")
+    wait_until(lambda: not scene.left(), "the note to go")
+    ours.close()
+    theirs.close()
+
+    assert meanwhile == ()
+    assert [undone["said"] for undone in scene.undone()] == ["from QEMU"]
+
+
 def test_the_next_command_keeps_the_note_of_what_it_cannot_undo(scene: Scene) -> None:
     def body() -> None:
         with scene.supervised():

@@ -96,6 +96,9 @@ ROWS: list[tuple[str, dict[str, Any], ConsistencyLevel, Outcome, list[str]]] = [
     ("H10 C false, one disk", {"thawed": 1, **STRICT, "disks": 1}, CRASH, DEGRADED,
      ["FreezeWindowExpired"]),
     ("thaw fails", {"thawed": None, "thaw_message": "EIO"}, APPLICATION, DEGRADED, ["ThawFailed"]),
+    ("thaw unanswered, with a report", {"thawed": None}, APPLICATION, DEGRADED, ["ThawFailed"]),
+    ("thaw fails, no report", {"thawed": None, "thaw_message": "EIO", "report": None}, FILESYSTEM,
+     DEGRADED, ["ThawFailed", "GuestReportUnavailable"]),
     ("thaw unanswered", {"thawed": None, "report": None}, CRASH, DEGRADED,
      ["ThawFailed", "GuestReportUnavailable"]),
 ]  # fmt: skip
@@ -145,6 +148,26 @@ def test_a_report_of_an_expired_window_is_worth_a_crash_whatever_it_says_it_reac
     assert (claimed.level, names(claimed)) == (CRASH, ["FreezeWindowExpired"])
 
 
+def test_an_expiry_that_the_guest_reported_is_listed_once() -> None:
+    report = guest_report(
+        "s",
+        reached=CRASH,
+        outcome=DEGRADED,
+        errors=reported("FreezeWindowExpired"),
+        window=Window(61.0, None, 60.0, expired=True),
+    )
+
+    assert names(claim(good(report=report))) == ["FreezeWindowExpired"]
+
+
+def test_with_the_freeze_off_no_adopted_file_system_is_missed() -> None:
+    mounts = (ReportedMount("/", "ext4", "8:1", frozen="door"),)
+    report = guest_report("s", mounts=mounts)
+    claimed = claim(good(freeze_enabled=False, frozen=0, thawed=0, report=report))
+
+    assert claimed.level is APPLICATION
+
+
 def test_a_guest_that_aborted_has_its_snapshot_discarded() -> None:
     report = guest_report("s", reached=NONE, outcome=ABORTED, errors=reported("Pre-ScriptTimeout"))
 
@@ -162,6 +185,7 @@ def test_a_kept_snapshot_is_worth_a_crash_at_least() -> None:
         ({"agent": False, "frozen": None}, True),
         ({"agent": None, "frozen": None}, True),
         ({"running": False, "frozen": None}, True),
+        ({"running": False, "frozen": None, **STRICT}, True),
         ({"frozen": None, "freeze_status": 3, **STRICT}, True),
         ({"frozen": None, "freeze_status": 4}, False),
         ({"frozen": None, "freeze_status": 7}, True),

@@ -1,0 +1,159 @@
+"""A real backup, broken at every step in every way: afterwards everything is as before."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from quiesce import wiring
+from quiesce.jobs.notes import note_files
+from quiesce.jobs.undo import recover_left_behind
+from quiesce.vault.repository import Vault
+from quiesce.vault.stores.directory import DirectoryStore
+from tools import backup_under_test
+from tools.bare_qemu import BareQemu, bare_qemu, wait_until
+from tools.standin_agent import StandinAgent, standin_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+
+# The promise is 10 s of a machine that has nothing else to do.
+LIMIT_S = 30.0
+
+
+@dataclass
+class Scene:
+    """A QEMU whose guest writes, an agent, a vault, and backups that can be broken."""
+
+    qemu: BareQemu
+    agent: StandinAgent
+    state_dir: Path
+    vault_path: Path
+    backups: subprocess.Popen[bytes]
+    before: dict[str, Any]
+
+    def back_up(self, at: int | None = None, fault: str = "error") -> dict[str, Any]:
+        """Run a backup that is broken by *fault* at step *at*; return what became of it."""
+        assert self.backups.stdin is not None
+        assert self.backups.stdout is not None
+        order = json.dumps({"at": at, "fault": fault})
+        self.backups.stdin.write(order.encode() + b"\n")
+        self.backups.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.backups.stdout.readline())
+        assert "trace" not in answer, answer["trace"]
+        return answer
+
+    def points(self) -> list[str]:
+        """The recovery points that there are, each of which reads back."""
+        return [point.id for point in Vault.open(DirectoryStore(self.vault_path)).points()]
+
+    def left(self) -> dict[str, Any]:
+        """What is not as before a backup."""
+        found = {
+            "qemu": self.qemu.state() != self.before and self.qemu.state(),
+            "guest at rest": self.agent.at_rest,
+            "scratch": sorted(path.name for path in (self.state_dir / "scratch").glob("*")),
+            "notes": [file.session for file in note_files(self.state_dir)],
+            "held sockets": _is_served(self.agent),
+        }
+        return {what: state for what, state in found.items() if state}
+
+    def expect_as_before(self, step: str) -> None:
+        """Wait until everything is as before a backup, with the guest writing on."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.left(), "nothing to be left", limit_s=LIMIT_S)
+        assert self.left() == {}, step
+        assert self.qemu.guest_errors() == 0, step
+        self.qemu.wait_for_rounds(16)
+
+
+def _is_served(agent: StandinAgent) -> bool:
+    return agent._client is not None
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="every-step-")))
+        qemu = stack.enter_context(bare_qemu())
+        agent = stack.enter_context(standin_agent())
+        state_dir, vault = directory / "state", directory / "vault"
+        state_dir.mkdir()
+        Vault.create(DirectoryStore(vault))
+        argv = [sys.executable, backup_under_test.__file__]
+        argv += ["--state-dir", str(state_dir), "--vault", str(vault)]
+        argv += ["--qmp", str(qemu.qmp), "--qga", str(agent.path)]
+        backups = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        stack.callback(backups.wait)
+        stack.callback(backups.communicate)
+        yield Scene(qemu, agent, state_dir, vault, backups, qemu.state())
+
+
+def steps(scene: Scene) -> list[str]:
+    """The steps of a backup that nothing breaks."""
+    answer = scene.back_up()
+    assert answer["run"]["outcome"] == "complete", answer
+    assert answer["run"]["point"]["consistency"] == "application"
+    scene.expect_as_before("none")
+    passed: list[str] = answer["steps"]
+    return passed
+
+
+def test_a_backup_that_nothing_breaks_leaves_everything_as_before(scene: Scene) -> None:
+    passed = steps(scene)
+
+    assert "before provider.prepared.take" in passed
+    assert "before stop" in " ".join(passed)
+    assert "after vault.session.commit" in passed
+
+
+@pytest.mark.parametrize("fault", ["kill", "supervisor", "both", "error", "SIGTERM", "SIGINT"])
+def test_whoever_dies_at_whatever_step_everything_is_as_before_afterwards(
+    scene: Scene, fault: str
+) -> None:
+    for number, step in enumerate(steps(scene), start=1):
+        # Each moment once: after a step is before the next.
+        if step.startswith("after") and fault != "kill":
+            continue
+        known = scene.points()
+        answer = scene.back_up(number, fault)
+        where = f"{fault} at {answer['broken']} (step {number}, at first {step})"
+        if fault == "both":
+            expect_recovery(scene, where)
+        scene.expect_as_before(where)
+        expect_whole_points(scene, known, answer, where)
+    steps(scene)
+
+
+def expect_recovery(scene: Scene, where: str) -> None:
+    """The next command puts right what both left."""
+    for recovered in recover_left_behind(scene.state_dir, wiring.undo):
+        assert recovered.error is None, where
+
+
+def expect_whole_points(scene: Scene, known: list[str], answer: dict[str, Any], where: str) -> None:
+    """There is one point more exactly where it was committed."""
+    new = [point for point in scene.points() if point not in known]
+    run = answer.get("run")
+    if run is not None:
+        assert new == ([] if run["point"] is None else [run["point"]["id"]]), where
+    committed = "after vault.session.commit" in answer.get("steps", ())
+    assert len(new) <= 1, where
+    if committed:
+        assert len(new) == 1, where
