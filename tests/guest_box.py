@@ -11,9 +11,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "quiesce"
 PYTHON = "/usr/bin/python3"
@@ -91,7 +93,7 @@ class Box:
         return (self.root / path.lstrip("/")).read_text()
 
     def configure(self, *, pre: str = "exit 0", post: str = "exit 0", **settings: object) -> None:
-        """Write a plugin configuration whose scripts log what they see, then do *pre* and *post*."""
+        """Write a plugin configuration; its scripts log what they see, then do *pre* and *post*."""
         for phase, body in (("pre", pre), ("post", post)):
             log = f'echo "{phase} $QUIESCE_PRE_STATUS $QUIESCE_SNAPSHOT" >>/run/scripts.log\n'
             self.write(f"/etc/quiesce/scripts/{phase}", f"#!/bin/sh\n{log}{body}\n", 0o700)

@@ -95,7 +95,7 @@ def run_session(order: Order, snapshot: Snapshot, *, lock: int, signals: Signals
     if session.is_window_wanted():
         session.rest()
     else:
-        snapshot.drop()
+        session.go_without()
     session.release()
     ended = session.end()
     snapshot.tell(ended, session.sweep)
@@ -203,6 +203,15 @@ class _Session:
         """Return whether there is to be a window, or everything is released at once."""
         wanted = self._snapshot.is_wanted(self.record, self._way)
         return wanted and self._way is not Way.NO_SNAPSHOT
+
+    def go_without(self) -> None:
+        """Give the window up: if a snapshot is taken, it is after the release."""
+        self._snapshot.drop()
+        if self._way is Way.NO_SNAPSHOT:
+            return
+        self.record.fate = SnapshotFate(taken=None)
+        if not self.record.failures:
+            self.record.fail(Cause.EXPIRED, _expired("everything is released before the snapshot"))
 
     def rest(self) -> None:
         """Open the window, freeze, let the snapshot be taken, thaw, close the window."""
@@ -328,6 +337,7 @@ class _Session:
         except OSError:
             if not expired:
                 self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
+        self._note()
 
     # The end.
 

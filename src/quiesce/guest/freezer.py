@@ -156,7 +156,12 @@ class _FreezerProcess:
         left = None
         if self._until is not None:
             left = max(0.0, self._until + _LAST_RESORT_S - time.monotonic()) * 1000
-        return self._channel.recv(_BYTES).decode() if poll.poll(left) else ""
+        if not poll.poll(left):
+            return ""
+        try:
+            return self._channel.recv(_BYTES).decode()
+        except ConnectionResetError:  # they died with an answer of ours unread
+            return ""
 
     def _carry_out(self, command: str) -> None:
         try:

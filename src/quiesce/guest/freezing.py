@@ -103,10 +103,12 @@ class Freezing:
             try:
                 one.answer(deadline)
             except OSError as exc:
-                self._lost.add(index)
                 if exc.errno == errno.ESRCH:  # its freezer died: it may be frozen
                     self._frozen.append(index)
-                elif not _is_timeout(exc):
+                    self._lost.add(index)
+                elif _is_timeout(exc):
+                    self._lost.add(index)
+                else:
                     claim(index, False)
                 self.thaw()
                 raise _failed("freeze", one.mount, exc) from exc

@@ -1,0 +1,238 @@
+"""Kill session, watchdog or both, at each step: nothing stays frozen, nothing stays held."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from guest_box import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guest_box import Box
+
+pytestmark = pytest.mark.faults
+
+HOOK = "/etc/quiesce/qga-hook"
+
+
+def names(report: dict[str, object]) -> list[str]:
+    errors = report["errors"]
+    assert isinstance(errors, list)
+    return [error["name"] for error in errors]
+
+
+def kill(*pids: int, number: int = signal.SIGKILL) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def is_over(box: Box) -> Callable[[], bool]:
+    return lambda: box.record() is None
+
+
+@pytest.fixture
+def machine(box: Box) -> Box:
+    box.mount("/mnt/a")
+    box.mount("/mnt/b", "xfs")
+    box.configure()
+    return box
+
+
+def test_a_killed_engine_of_a_running_command_is_replaced_by_the_watchdog(machine: Box) -> None:
+    process = machine.start("exec", "--", "sh", "-c", "echo $$ >/run/command; sleep 600")
+    wait_until((machine.root / "run/command").exists)
+    wait_until(lambda: machine.read("/run/command") != "")
+
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(is_over(machine))
+
+    assert not machine.is_frozen("/mnt/a")
+    assert not machine.is_frozen("/mnt/b")
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    report = machine.report()
+    assert names(report) == ["FreezeWindowExpired"]
+    assert report["snapshot"]["taken"] is None
+    state = machine.shell("cat /proc/$(cat /run/command)/stat | cut -d' ' -f3").stdout.strip()
+    assert state in {"", "Z"}, "the command lives on"
+
+
+def test_a_killed_session_is_replaced_by_the_watchdog(machine: Box) -> None:
+    machine.run("hold")
+    session, _watchdog = machine.guards()
+
+    kill(session)
+    wait_until(is_over(machine))
+
+    assert not machine.is_frozen("/mnt/a")
+    assert not machine.is_frozen("/mnt/b")
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+    assert machine.run("release").returncode == 10
+
+
+def test_a_killed_watchdog_ends_the_window_at_once(machine: Box) -> None:
+    machine.run("hold")
+    _session, watchdog = machine.guards()
+
+    kill(watchdog)
+    wait_until(is_over(machine))
+
+    assert not machine.is_frozen("/mnt/a")
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+
+
+def test_when_both_are_killed_the_freezers_thaw_and_the_next_command_releases(
+    machine: Box,
+) -> None:
+    machine.run("hold")
+
+    kill(*machine.guards())
+    wait_until(lambda: not machine.is_frozen("/mnt/a") and not machine.is_frozen("/mnt/b"))
+    assert machine.scripts_ran() == ["pre  "]
+    machine.run("exec", "--no-freeze", "--", "true")
+
+    assert machine.scripts_ran()[:2] == ["pre  ", "post ok unknown"]
+    assert machine.record() is None
+
+
+def test_a_stopped_session_is_ended_at_the_deadline(machine: Box) -> None:
+    machine.run("hold", "--deadline", "1")
+    session, _watchdog = machine.guards()
+
+    kill(session, number=signal.SIGSTOP)
+    wait_until(is_over(machine))
+
+    assert not machine.is_frozen("/mnt/a")
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+
+
+def test_a_stopped_watchdog_does_not_lengthen_the_window(machine: Box) -> None:
+    machine.run("hold", "--deadline", "1")
+    _session, watchdog = machine.guards()
+
+    kill(watchdog, number=signal.SIGSTOP)
+    try:
+        wait_until(lambda: "post ok unknown" in machine.scripts_ran())
+        assert not machine.is_frozen("/mnt/a")
+    finally:
+        kill(watchdog, number=signal.SIGCONT)
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+
+
+def test_with_both_stopped_the_freezers_thaw(machine: Box) -> None:
+    machine.run("hold", "--deadline", "1")
+    guards = machine.guards()
+
+    kill(*guards, number=signal.SIGSTOP)
+    try:
+        wait_until(lambda: not machine.is_frozen("/mnt/a") and not machine.is_frozen("/mnt/b"))
+    finally:
+        kill(*guards, number=signal.SIGCONT)
+    wait_until(is_over(machine))
+
+
+def test_an_engine_killed_during_the_pre_script_is_released_by_the_watchdog(
+    machine: Box,
+) -> None:
+    machine.configure(pre="sleep 600")
+    process = machine.start("exec", "--", "true")
+    wait_until(lambda: machine.scripts_ran() == ["pre  "])
+
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(is_over(machine))
+
+    assert machine.scripts_ran() == ["pre  ", "post failed not-taken"]
+    assert names(machine.report()) == ["Interrupted"]
+
+
+def test_a_session_killed_during_the_post_script_is_released_by_the_watchdog(
+    machine: Box,
+) -> None:
+    machine.configure(post="[ -e /run/second ] || { touch /run/second; sleep 600; }")
+    machine.run("hold")
+    release = machine.start("release", "--snapshot", "taken")
+    wait_until((machine.root / "run/second").exists)
+
+    kill(machine.guards()[0])
+    release.communicate(timeout=60)
+    wait_until(is_over(machine))
+
+    assert machine.scripts_ran() == ["pre  ", "post ok taken", "post ok taken"]
+    assert machine.report()["outcome"] == "complete"
+
+
+def freeze_through_the_door(machine: Box) -> None:
+    machine.run("install", "qga")
+    assert machine.shell(f"{HOOK} freeze").returncode == 0
+    machine.freeze("/mnt/a")
+    machine.freeze("/mnt/b")
+
+
+def test_through_the_door_a_killed_session_is_replaced_and_the_late_thaw_hears_it(
+    machine: Box,
+) -> None:
+    freeze_through_the_door(machine)
+
+    kill(machine.guards()[0])
+    wait_until(lambda: "post ok unknown" in machine.scripts_ran())
+    assert not machine.is_frozen("/mnt/a")
+    assert not machine.is_frozen("/mnt/b")
+
+    assert machine.shell(f"{HOOK} thaw").returncode == 3
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+
+
+def test_through_the_door_a_killed_watchdog_ends_the_window(machine: Box) -> None:
+    freeze_through_the_door(machine)
+
+    kill(machine.guards()[1])
+    wait_until(lambda: "post ok unknown" in machine.scripts_ran())
+    assert not machine.is_frozen("/mnt/a")
+    assert not machine.is_frozen("/mnt/b")
+
+    assert machine.shell(f"{HOOK} thaw").returncode == 3
+
+
+def test_through_the_door_the_death_of_both_is_status_5_and_everything_is_released(
+    machine: Box,
+) -> None:
+    freeze_through_the_door(machine)
+
+    kill(*machine.guards())
+    wait_until(lambda: not machine.is_frozen("/mnt/a") and not machine.is_frozen("/mnt/b"))
+
+    assert machine.shell(f"{HOOK} thaw").returncode == 5
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+    assert machine.shell(f"{HOOK} thaw").returncode == 0
+
+
+def test_a_session_killed_before_the_door_froze_does_not_leave_the_late_freeze(
+    machine: Box,
+) -> None:
+    machine.run("install", "qga")
+    assert machine.shell(f"{HOOK} freeze").returncode == 0
+
+    kill(machine.guards()[0])
+    wait_until(lambda: "post ok unknown" in machine.scripts_ran())
+    machine.freeze("/mnt/a")
+
+    wait_until(lambda: not machine.is_frozen("/mnt/a"))
+    assert machine.shell(f"{HOOK} thaw").returncode == 3
+
+
+def test_the_kernel_need_not_hurry_any_more_after_a_death(machine: Box) -> None:
+    machine.run("hold")
+
+    kill(machine.guards()[0])
+    wait_until(is_over(machine))
+
+    assert machine.read("/sys/kernel/rcu_expedited").strip() == "0"
