@@ -98,7 +98,7 @@ class Account:
 
     machine: str
     session: str
-    agent_wanted: bool = False
+    wants_agent: bool
     facts: MachineFacts | None = None
     outlook: GuestOutlook = field(default_factory=lambda: GuestOutlook(agent=False))
     freeze: FreezeAnswer = field(default_factory=lambda: FreezeAnswer(frozen=None))
@@ -137,7 +137,7 @@ class Account:
         return Seen(
             disks=0 if self.facts is None else len(self.facts.disks),
             running=self.facts is not None and self.facts.running,
-            agent=self.outlook.agent if self.agent_wanted else None,
+            agent=self.outlook.agent if self.wants_agent else None,
             hook=self.outlook.hook,
             continue_on_failure=self.outlook.continue_on_failure,
             freeze_enabled=self.outlook.freeze_enabled,

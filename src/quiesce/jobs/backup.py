@@ -38,11 +38,16 @@ _REPORT_S = 30.0
 
 @dataclass(frozen=True)
 class Machine:
-    """What is backed up; *guest* is None where the settings want no guest agent."""
+    """What is backed up.
+
+    *guest* is None where no way to a guest agent is known; *wants_agent* is false where the
+    settings say that there is none on purpose, which then lowers nothing.
+    """
 
     name: str
     provider: SnapshotProvider
     guest: Guest | None
+    wants_agent: bool = True
 
 
 def backup(
@@ -60,7 +65,7 @@ def backup(
     nothing of the backup is left on it; where that could not be done, the run's error is
     UndoIncomplete. Raises what is no QuiesceError, KeyboardInterrupt among them.
     """
-    account = Account(machine.name, ulid.new())
+    account = Account(machine.name, ulid.new(), wants_agent=machine.wants_agent)
     try:
         with contextlib.ExitStack() as stack:
             guard = stack.enter_context(supervisor(account.session))
@@ -139,7 +144,6 @@ def _protect(
 
 def _look(guest: Guest | None, facts: MachineFacts, account: Account) -> None:
     """Ask the guest what it would do; a paused machine is not asked."""
-    account.agent_wanted = guest is not None
     if guest is not None and facts.running:
         account.outlook = guest.look(
             session=account.session,

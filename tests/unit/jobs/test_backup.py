@@ -42,13 +42,16 @@ class Stage:
         yield self.guard
         self.events.append("dismiss")
 
-    def run(self, points: Failpoints | None = None, *, agent: bool = True) -> BackupRun:
+    def run(
+        self, points: Failpoints | None = None, *, agent: bool = True, wanted: bool = True
+    ) -> BackupRun:
         wrap: Any = points.wrap if points else lambda port, _name: port
         return backup(
             Machine(
                 "web1",
                 wrap(self.provider, "provider"),
                 wrap(self.guest, "guest") if agent else None,
+                wants_agent=wanted,
             ),
             vault=wrap(self.vault, "vault"),
             supervisor=lambda session: wrap(self.supervisor(session), "supervisor"),
@@ -137,11 +140,18 @@ def test_without_an_agent_the_backup_is_degraded_and_the_guest_is_not_asked_to_r
 
 
 def test_an_agent_that_is_not_wanted_is_no_fault() -> None:
-    run = Stage().run(agent=False)
+    run = Stage().run(agent=False, wanted=False)
 
     assert run.point is not None
     assert run.point.consistency is ConsistencyLevel.CRASH
     assert run.outcome is Outcome.COMPLETE
+
+
+def test_a_machine_without_a_way_to_an_agent_is_degraded() -> None:
+    run = Stage().run(agent=False)
+
+    assert [error.name for error in run.errors] == ["AgentUnavailable"]
+    assert run.outcome is Outcome.DEGRADED
 
 
 def test_a_paused_machine_is_not_asked_anything() -> None:
