@@ -8,6 +8,8 @@ RUN_PACKAGES := python3-venv python3-libnbd qemu-system-x86 qemu-utils \
 	mmdebstrap grub-pc-bin grub-common e2fsprogs xfsprogs fuse3
 DEV_PACKAGES := btrfs-progs nbdkit shellcheck util-linux
 
+GUEST_SET := src/quiesce/errors.py src/quiesce/system src/quiesce/model src/quiesce/guest
+
 PYTEST := $(PYTHON) -m pytest -q
 
 .PHONY: help demo test check unit soak clean packages dev-packages
@@ -36,14 +38,15 @@ check: dev-packages .venv/dev.stamp
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
+	@.venv/bin/mypy --python-version 3.10 $(GUEST_SET)
 	@.venv/bin/lint-imports
 	@.venv/bin/vermin -q -t=3.9- --no-tips --violations --eval-annotations \
-		src/quiesce/errors.py src/quiesce/system src/quiesce/model src/quiesce/guest
+		$(GUEST_SET)
 	@$(PYTHON) tools/check_sizes.py
 	@.venv/bin/codespell README.md CHANGELOG.md docs src tests tools
 	@git ls-files | xargs grep -lE '^#!.*\b(sh|bash)\b' | xargs -r shellcheck
 
-build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find src/quiesce/errors.py src/quiesce/system src/quiesce/model src/quiesce/guest -name '*.py' -o -name '*.sh')
+build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find $(GUEST_SET) -name '*.py' -o -name '*.sh')
 	@mkdir -p build
 	@$(PYTHON) tools/build_pyz.py
 

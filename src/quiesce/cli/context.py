@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from quiesce import wiring
 from quiesce.cli.output import Output
-from quiesce.errors import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-P = ParamSpec("P")
+    from quiesce.errors import ExitStatus
+
 T = TypeVar("T")
 
 _GLOBAL = (
@@ -55,9 +56,7 @@ def global_options(command: Callable[..., T]) -> Callable[..., T]:
     return command
 
 
-def verb(
-    command: Callable[Concatenate[Common, P], ExitStatus],
-) -> Callable[..., ExitStatus]:
+def verb(command: Callable[..., ExitStatus]) -> Callable[..., ExitStatus]:
     """Give *command* the common options, given before or after the verb, as its first argument."""
 
     @global_options
@@ -71,3 +70,15 @@ def verb(
         return command(common, *args, **kwargs)
 
     return with_common
+
+
+def begin(common: Common) -> wiring.Environment:
+    """Return what the verb works with, after undoing what an earlier command left behind."""
+    environment = wiring.environment(common.config, common.vault)
+    for recovered in wiring.recover(environment):
+        what = f"a backup of {recovered.machine} that died ({recovered.session})"
+        if recovered.error is None:
+            common.output.say(f"undone: what was left of {what}")
+        else:
+            common.output.say(f"cannot yet undo what is left of {what}: {recovered.error.message}")
+    return environment

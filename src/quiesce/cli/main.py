@@ -37,7 +37,8 @@ Exit status: 0 done as configured, 1 unexpected error, 2 usage, 3 done but degra
 
 
 @click.group(
-    epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99}
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
 )
 @click.version_option(__version__, prog_name="quiesce")
 @global_options

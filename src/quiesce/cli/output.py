@@ -43,8 +43,13 @@ class Output:
         if self.as_json:
             print_json(document)
             return
-        for part in text:
-            self._answer.print(part)
+        self.tell(*text)
+
+    def tell(self, *text: object) -> None:
+        """Give a part of the answer to a person; `--json` has it in the document."""
+        if not self.as_json:
+            for part in text:
+                self._answer.print(part)
 
     def say(self, message: str) -> None:
         """Tell the person something on the way; nothing with `--quiet`."""

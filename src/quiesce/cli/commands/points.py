@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from quiesce import wiring
-from quiesce.cli.context import verb
+from quiesce.cli.context import begin, verb
 from quiesce.cli.output import size
 from quiesce.errors import ExitStatus
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @verb
 def points(common: Common, *, machine: str | None) -> ExitStatus:
     """List the recovery points, of one MACHINE or of all."""
-    found = wiring.open_vault(wiring.environment(common.config, common.vault)).points(machine)
+    found = wiring.open_vault(begin(common)).points(machine)
     document = {"schema": "quiesce.points/1", "points": [point.to_json() for point in found]}
     common.output.answer(document, _table(found) if found else "no recovery points yet")
     return ExitStatus.DONE

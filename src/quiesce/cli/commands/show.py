@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quiesce import wiring
-from quiesce.cli.context import verb
+from quiesce.cli.context import begin, verb
 from quiesce.cli.output import size
 from quiesce.errors import ExitStatus
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @verb
 def show(common: Common, *, point: str) -> ExitStatus:
     """Show POINT with the evidence for its consistency."""
-    vault = wiring.open_vault(wiring.environment(common.config, common.vault))
+    vault = wiring.open_vault(begin(common))
     summary = vault.find(point)
     evidence = vault.read(summary).evidence
     document = {

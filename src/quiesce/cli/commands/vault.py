@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quiesce import wiring
-from quiesce.cli.context import verb
+from quiesce.cli.context import begin, verb
 from quiesce.errors import ExitStatus, QuiesceError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def init(common: Common, *, no_encryption: bool) -> ExitStatus:
     """Make a new, empty vault."""
     if not no_encryption:
         raise QuiesceError("EncryptionUnavailable", "this version makes no encrypted vaults yet")
-    url = wiring.create_vault(wiring.environment(common.config, common.vault))
+    url = wiring.create_vault(begin(common))
     common.output.say("[yellow]this vault is NOT encrypted[/]: whoever can read it, reads all")
     common.output.answer(
         {"schema": "quiesce.vault/1", "url": url, "encrypted": False}, f"made the vault {url}"

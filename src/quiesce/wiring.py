@@ -1,0 +1,204 @@
+"""The composition root: the only module that names concrete classes."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from quiesce import config
+from quiesce.channel.qga import Qga
+from quiesce.config import MachineSettings, Settings
+from quiesce.errors import QuiesceError
+from quiesce.jobs import backup as backup_job
+from quiesce.jobs import restore as restore_job
+from quiesce.jobs import undo as undo_job
+from quiesce.model.undo import UndoNote
+from quiesce.ports import ThawAnswer
+from quiesce.providers import cleanup, images
+from quiesce.providers.qemu import Qemu
+from quiesce.system.deadline import Deadline
+from quiesce.vault.repository import Vault
+from quiesce.vault.stores.directory import DirectoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from quiesce.jobs.account import BackupRun
+    from quiesce.jobs.undo import Recovered
+    from quiesce.model.disk import Disk
+    from quiesce.model.point import PointSummary
+    from quiesce.ports import BlockWriter, Guard, Progress
+
+_THAW_S = 8.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a command works with: the settings, and where things lie."""
+
+    settings: Settings
+    state_dir: Path
+    vault_url: str
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """What the command line says of a machine, in place of the settings."""
+
+    qmp: Path | None = None
+    qga: Path | None = None
+    definition: Path | None = None
+    scratch: Path | None = None
+    same_machine: bool = False
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A point that was restored: its disks with their paths, and how long it took."""
+
+    point: PointSummary
+    disks: tuple[tuple[Disk, Path], ...]
+    took_s: float
+
+
+def environment(settings_path: Path | None, vault_url: str | None) -> Environment:
+    """Return the environment of a command; *vault_url* wins over the settings."""
+    settings = config.load(settings_path)
+    state_dir = config.state_directory()
+    url = vault_url or settings.vault.url or (state_dir / "vault").absolute().as_uri()
+    return Environment(settings, state_dir, url)
+
+
+def create_vault(env: Environment) -> str:
+    """Make a vault without encryption; return its URL. Raises VaultExists, VaultUnavailable."""
+    Vault.create(_store(env.vault_url))
+    return env.vault_url
+
+
+def open_vault(env: Environment) -> Vault:
+    """Open the vault; raises QuiesceError VaultNotFound, VaultUnsupported, VaultUnavailable."""
+    return Vault.open(_store(env.vault_url))
+
+
+def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:
+    """Back up the machine *name*; raises QuiesceError before anything was begun."""
+    machine = _machine_settings(env.settings, name, given)
+    vault = open_vault(env)
+    scratch = given.scratch or env.settings.scratch.directory or env.state_dir / "scratch"
+    with ExitStack() as stack:
+        guest = None
+        if machine.agent and machine.qga is not None:
+            guest = stack.enter_context(closing(Qga(machine.qga)))
+        return backup_job.backup(
+            backup_job.Machine(
+                name=name,
+                provider=Qemu(
+                    machine.qmp, scratch_root=scratch, definition_file=machine.definition
+                ),
+                guest=guest,
+                wants_agent=machine.agent,
+            ),
+            vault=vault,
+            supervisor=_supervisor(env, name, machine, scratch),
+            progress=progress,
+            same_machine=given.same_machine,
+        )
+
+
+def recover(env: Environment) -> tuple[Recovered, ...]:
+    """Undo what earlier commands left behind whose supervisor is dead too."""
+    return tuple(undo_job.recover_left_behind(env.state_dir, undo))
+
+
+def supervise(*, state_dir: Path, session: str) -> None:
+    """Be the supervisor of *session*."""
+    undo_job.supervise(state_dir=state_dir, session=session, undo=undo)
+
+
+def undo(note: UndoNote, descriptor: int | None) -> None:
+    """Let the machine go on, thaw and release the guest, and remove what is left; `ports.Undo`."""
+    try:
+        with cleanup.connected(note, descriptor) as connection:
+            if connection is not None:
+                cleanup.go_on(connection, note)
+            is_thawed = connection is None or _is_thawed(note)
+            cleanup.sweep(connection, note)
+    except QuiesceError:
+        _is_thawed(note)
+        raise
+    if not is_thawed:
+        raise QuiesceError("UndoIncomplete", "the guest agent does not answer the thaw")
+
+
+def _is_thawed(note: UndoNote) -> bool:
+    """Thaw and release the guest where it may be at rest; return whether it answered."""
+    if not note.at_rest or note.qga is None:
+        return True
+    with closing(Qga(Path(note.qga))) as guest:
+        return guest.thaw(deadline=Deadline.after(_THAW_S)) != ThawAnswer(thawed=None)
+
+
+def restore(
+    env: Environment, selector: str, directory: Path, *, image_format: str, progress: Progress
+) -> Restored:
+    """Restore the point *selector* into new files in *directory*.
+
+    Raises QuiesceError TargetExists before anything is written; nothing half-restored is left.
+    """
+    vault = open_vault(env)
+    point = vault.find(selector)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [(disk, directory / f"{disk.name}.{image_format}") for disk in point.disks]
+    began = time.monotonic()
+    with ExitStack() as stack:
+        targets = {
+            disk.name: stack.enter_context(_writer(image_format)(path, disk.size_bytes))
+            for disk, path in paths
+        }
+        restore_job.restore(vault, point, targets, progress=progress)
+    return Restored(point, tuple(paths), time.monotonic() - began)
+
+
+def _store(url: str) -> DirectoryStore:
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
+        raise QuiesceError("VaultUnsupported", f"{url} is not a file:///PATH URL")
+    return DirectoryStore(Path(unquote(parts.path)))
+
+
+def _machine_settings(settings: Settings, name: str, given: MachineOptions) -> MachineSettings:
+    if given.qmp is not None:
+        return MachineSettings(qmp=given.qmp, qga=given.qga, definition=given.definition)
+    if name not in settings.machine:
+        raise QuiesceError("MachineNotFound", f"no machine {name} in the settings")
+    changes = {"qga": given.qga, "definition": given.definition}
+    return settings.machine[name].model_copy(
+        update={key: value for key, value in changes.items() if value is not None}
+    )
+
+
+def _supervisor(
+    env: Environment, name: str, machine: MachineSettings, scratch: Path
+) -> Callable[[str], AbstractContextManager[Guard]]:
+    def supervised(session: str) -> AbstractContextManager[Guard]:
+        note = UndoNote(
+            session=session,
+            machine=name,
+            qmp=str(machine.qmp.absolute()),
+            qga=None if machine.qga is None else str(machine.qga.absolute()),
+            prefix=cleanup.prefix(session),
+            scratch_dir=str(cleanup.scratch_directory(scratch, session)),
+        )
+        command = undo_job.supervisor_command(env.state_dir, session)
+        return undo_job.supervised(note, state_dir=env.state_dir, undo=undo, command=command)
+
+    return supervised
+
+
+def _writer(image_format: str) -> Callable[[Path, int], AbstractContextManager[BlockWriter]]:
+    return {"raw": images.raw_image, "qcow2": images.qcow2_image}[image_format]
