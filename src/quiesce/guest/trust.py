@@ -1,16 +1,236 @@
-"""Who may write a file that root is about to run or obey."""
+"""Who may write a file that root is about to run or obey.
+
+A path is walked from `/` on open descriptors, one component after the other, so that what was
+checked is what is used. Every directory on the way must be root's alone; owners are compared by
+number.
+"""
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from quiesce.guest.settings import ScriptSpec
+
+SCRIPT_MODES = frozenset({0o700, 0o500})
+CONFIG_MODES = frozenset({0o600, 0o400})
+HOST_CONFIG_MODES = frozenset(mode for mode in range(0o1000) if not mode & ~0o644)
+
+_MOST_LINKS = 40
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_ACL = "system.posix_acl_access"
+
+
+@dataclass(frozen=True)
+class Objection:
+    """One reason not to trust a file, and the command that mends it.
+
+    *writable_by_others*: somebody else than root can change what the file says.
+    """
+
+    reason: str
+    action: str
+    writable_by_others: bool
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a walk found: whether there is something, and every reason not to trust it.
+
+    *data* is the file's content where it was asked for and the file is a regular one.
+    """
+
+    exists: bool
+    objections: tuple[Objection, ...] = ()
+    data: bytes | None = None
 
 
 def check_script(spec: ScriptSpec) -> None:
     """Return where only root can have written the script.
 
-    Raises QuiesceError Pre-/Post-ScriptNotFound or InsufficientPermissionforPre-/Post-Script.
+    Raises QuiesceError Pre-/Post-ScriptNotFound or InsufficientPermissionforPre-/Post-Script; the
+    latter's action is the very command that mends it.
     """
-    raise NotImplementedError
+    phase = spec.phase.capitalize()
+    if not spec.path.startswith("/"):
+        said = f"{spec.path!r} is not an absolute path"
+        raise QuiesceError(f"{phase}-ScriptNotFound", f"the {spec.phase}-script's location {said}")
+    looked = look(spec.path, modes=SCRIPT_MODES)
+    if not looked.exists:
+        raise QuiesceError(
+            f"{phase}-ScriptNotFound", f"there is no {spec.phase}-script {spec.path}"
+        )
+    if looked.objections:
+        raise refusal(f"InsufficientPermissionfor{phase}-Script", spec.path, looked.objections)
+
+
+def refusal(name: str, path: str, objections: Collection[Objection]) -> QuiesceError:
+    """Return the error *name* that tells every objection, and the commands that mend them."""
+    reasons = "; ".join(objection.reason for objection in objections)
+    actions = dict.fromkeys(objection.action for objection in objections)
+    return QuiesceError(name, f"{path} is refused: {reasons}", action=" && ".join(actions))
+
+
+def look(path: str, *, modes: Collection[int], most_bytes: int | None = None) -> Looked:
+    """Look at the absolute *path* and at everything on the way to it.
+
+    With *most_bytes* the content is read too, up to one byte more than that. Never raises for
+    what it finds.
+    """
+    walk = _Walk(modes, most_bytes)
+    try:
+        return walk.look(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Looked(exists=False)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        unreadable = Objection(f"it cannot be read: {reason}", f"ls -ld {shlex.quote(path)}", True)
+        return Looked(exists=True, objections=(*walk.objections, unreadable))
+    finally:
+        walk.close()
+
+
+class _Walk:
+    """One walk from `/`; *objections* grow on the way, all of them are told."""
+
+    def __init__(self, modes: Collection[int], most_bytes: int | None) -> None:
+        self.objections: list[Objection] = []
+        self._modes = modes
+        self._most_bytes = most_bytes
+        self._links = 0
+        self._directory = _open_root()
+        self._at: list[str] = []
+
+    def close(self) -> None:
+        """Close what the walk holds open."""
+        os.close(self._directory)
+
+    def look(self, path: str) -> Looked:
+        """Walk to the last component and look at it; raises OSError."""
+        waiting = deque(_components(path))
+        if not waiting:
+            raise IsADirectoryError(21, "it is a directory")
+        self._see_directory(path="/")
+        while len(waiting) > 1:
+            self._step(waiting)
+        return self._look_at_file(waiting.popleft(), path)
+
+    def _step(self, waiting: deque[str]) -> None:
+        name = waiting.popleft()
+        entry = _open_here(name, self._directory)
+        status = os.fstat(entry)
+        if stat.S_ISLNK(status.st_mode):
+            self._follow(entry, status, name, waiting)
+            return
+        os.close(self._directory)
+        self._directory = entry
+        if name == "..":
+            del self._at[-1:]
+            return
+        self._at.append(name)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError
+        self._see_directory(path="/" + "/".join(self._at))
+
+    def _follow(self, link: int, status: os.stat_result, name: str, waiting: deque[str]) -> None:
+        target = os.fsdecode(os.readlink(b"", dir_fd=link))
+        os.close(link)
+        if status.st_uid != 0:
+            place = "/" + "/".join([*self._at, name])
+            self._object(f"the link {place} belongs to uid {status.st_uid}", _chown(place, "-h "))
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise OSError(40, "there are too many links")
+        waiting.extendleft(reversed(_components(target)))
+        if target.startswith("/"):
+            os.close(self._directory)
+            self._directory = _open_root()
+            self._at = []
+
+    def _see_directory(self, path: str) -> None:
+        status = os.fstat(self._directory)
+        if status.st_uid != 0:
+            self._object(f"the directory {path} belongs to uid {status.st_uid}", _chown(path))
+        if status.st_mode & _OTHERS_WRITE:
+            said = f"the directory {path} has mode {_octal(status)}, others can write it"
+            mend = _mend_mode(self._directory, path, f"go-w {shlex.quote(path)}")
+            self._object(said, mend)
+
+    def _look_at_file(self, name: str, path: str) -> Looked:
+        entry = _open_here(name, self._directory)
+        try:
+            status = os.fstat(entry)
+            self._see_file(entry, status, path)
+            data = None
+            if self._most_bytes is not None and stat.S_ISREG(status.st_mode):
+                data = _read(entry, self._most_bytes + 1)
+        finally:
+            os.close(entry)
+        return Looked(exists=True, objections=tuple(self.objections), data=data)
+
+    def _see_file(self, entry: int, status: os.stat_result, path: str) -> None:
+        quoted = shlex.quote(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
+            self._object(f"it is {kind}", f"put the file itself at {quoted}")
+            return
+        if status.st_uid != 0:
+            self._object(f"it belongs to uid {status.st_uid}, not to root", _chown(path))
+        if stat.S_IMODE(status.st_mode) not in self._modes:
+            wanted = max(self._modes)
+            said = f"it has mode {_octal(status)}, not {wanted:04o}"
+            mend = _mend_mode(entry, path, f"{wanted:o} {quoted}")
+            self._object(said, mend, by_others=bool(status.st_mode & _OTHERS_WRITE))
+
+    def _object(self, reason: str, action: str, *, by_others: bool = True) -> None:
+        objection = Objection(reason, action, by_others)
+        if objection not in self.objections:
+            self.objections.append(objection)
+
+
+def _open_root() -> int:
+    return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _open_here(name: str, directory: int) -> int:
+    return os.open(name.encode(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _read(entry: int, most_bytes: int) -> bytes:
+    """Read the very file of the path descriptor *entry*."""
+    descriptor = os.open(f"/proc/self/fd/{entry}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        return file.read(most_bytes)
+
+
+def _components(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", "."}]
+
+
+def _octal(status: os.stat_result) -> str:
+    return f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def _chown(path: str, option: str = "") -> str:
+    return f"chown {option}root: {shlex.quote(path)}"
+
+
+def _mend_mode(entry: int, path: str, mode: str) -> str:
+    return (f"setfacl -b {shlex.quote(path)} && " if _has_acl(entry) else "") + f"chmod {mode}"
+
+
+def _has_acl(entry: int) -> bool:
+    try:
+        os.getxattr(f"/proc/self/fd/{entry}", _ACL)
+    except OSError:
+        return False
+    return True
