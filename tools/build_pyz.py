@@ -1,7 +1,7 @@
 """Build build/quiesce-guest.pyz: the guest set as one executable file, the same bytes every time.
 
 Beside each source lies its bytecode for the Python that builds: a guest with that Python starts
-sooner, any other compiles the source.
+sooner, any other compiles the source. Nothing is compressed, for the same reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little")
 def main() -> None:
     """Write the archive."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         _add(archive, "__main__.py", _MAIN.encode())
         for path in _guest_set():
             name = path.relative_to(_SOURCE).as_posix()
@@ -55,7 +55,6 @@ def _bytecode(source: bytes, name: str) -> bytes:
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, _EPOCH)
-    entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
 

@@ -190,7 +190,8 @@ class _Session:
             return False
         self.record.script_step("pre-script", result, since=begun)
         if result.error is not None:
-            self.record.fail(Cause.HOLD, result.error, "pre-script")
+            cause = Cause.HOLD if result.attempts else Cause.REFUSED
+            self.record.fail(cause, result.error, "pre-script")
         return result.error is None
 
     def release(self) -> None:
