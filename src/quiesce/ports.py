@@ -224,11 +224,14 @@ class BlobReader(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the names that begin with *prefix*, in order."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield what stands between *prefix* and the next slash, once each, in order."""
+
 
 class BlobStore(BlobReader, Protocol):
     """Four verbs; nothing is ever overwritten."""
 
-    def create(self, name: str, data: bytes) -> bool:
+    def create(self, name: str, data: bytes | bytearray) -> bool:
         """Create *name* with *data*, durably; return False where *name* exists already.
 
         Nothing but the whole blob is ever visible under its name. Raises QuiesceError VaultFull

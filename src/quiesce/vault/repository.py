@@ -2,44 +2,136 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+from quiesce.vault import selecting
+from quiesce.vault.domain import Domain
+from quiesce.vault.format import header, names
+from quiesce.vault.opening import Intent, writing_session
+from quiesce.vault.reading import PointReader
+from quiesce.vault.upload import upload
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from quiesce.model.point import PointSummary
     from quiesce.ports import BlobStore
-    from quiesce.vault.reading import PointReader
     from quiesce.vault.session import WritingSession
 
 
 class Vault:
-    """A store with quiesce's format in it."""
+    """A store with quiesce's format in it; made by `create` or `open`. Used by one thread."""
+
+    def __init__(self, store: BlobStore, head: header.VaultHeader) -> None:
+        self._store = store
+        self._head = head
+        self._domains: dict[str, Domain] = {}
 
     @classmethod
     def create(cls, store: BlobStore, *, encrypted: bool = False) -> Vault:
-        """Make a vault in *store*."""
-        raise NotImplementedError
+        """Make a vault in *store*, once and durably.
+
+        Raises QuiesceError VaultExists where there is one, EncryptionUnavailable where it is to be
+        *encrypted*, VaultFull or VaultUnavailable where the store fails.
+        """
+        if encrypted:
+            raise QuiesceError("EncryptionUnavailable", "vaults are not encrypted yet")
+        head = header.VaultHeader(os.urandom(16))
+        try:
+            upload(store, names.VAULT_NAME, head.encode())
+        except QuiesceError as exc:
+            if exc.name != "VaultDamaged":
+                raise
+            raise QuiesceError("VaultExists", "there is a vault already") from exc
+        return cls(store, head)
 
     @classmethod
     def open(cls, store: BlobStore) -> Vault:
-        """Open the vault in *store*."""
-        raise NotImplementedError
+        """Open the vault in *store*.
+
+        Raises QuiesceError VaultNotFound, VaultDamaged where vault.json cannot be read,
+        VaultUnsupported where it asks for what this version does not know, by name.
+        """
+        try:
+            raw = store.get(names.VAULT_NAME, 0, header.MAX_HEADER_BYTES)
+        except KeyError:
+            raise QuiesceError("VaultNotFound", "there is no vault") from None
+        try:
+            return cls(store, header.parse(raw))
+        except ValueError as exc:
+            raise QuiesceError("VaultDamaged", f"{names.VAULT_NAME} is damaged: {exc}") from exc
 
     def points(self, machine: str | None = None) -> tuple[PointSummary, ...]:
-        """Return the recovery points, oldest first."""
-        raise NotImplementedError
+        """Return the recovery points, of *machine* or of all, oldest first within each machine.
+
+        A point whose log entry has no readable summary is left out; `alarms` names it.
+        """
+        return tuple(
+            point
+            for domain in self._domains_of(machine)
+            for kept in domain.refresh().points.values()
+            if (point := selecting.summary_of(kept)) is not None
+            and machine in {None, point.machine}
+        )
+
+    def alarms(self, machine: str | None = None) -> tuple[str, ...]:
+        """Return what is damaged or forged in the logs, of *machine*'s domain or of all."""
+        found = []
+        for domain in self._domains_of(machine):
+            state = domain.refresh()
+            unreadable = (
+                f"the summary of point {sid} cannot be read"
+                for sid, kept in state.points.items()
+                if selecting.summary_of(kept) is None
+            )
+            found += [f"{domain.name}: {alarm}" for alarm in (*state.alarms, *unreadable)]
+        return tuple(found)
 
     def find(self, selector: str) -> PointSummary:
-        """Return the point that *selector* names."""
-        raise NotImplementedError
+        """Return the point that *selector* names.
+
+        It is an id, the beginning of one (8 characters or more), MACHINE@latest or MACHINE@TIME:
+        the newest not after TIME, which is ISO 8601, in the local zone unless it names one. Raises
+        QuiesceError PointNotFound or PointAmbiguous.
+        """
+        machine, at, _ = selector.rpartition("@")
+        return selecting.select(self.points(machine if at else None), selector)
 
     def session(
         self, *, machine: str, uuid: str | None, sid: str, same_machine: bool = False
     ) -> AbstractContextManager[WritingSession]:
-        """Open the session *sid*."""
-        raise NotImplementedError
+        """Open the session *sid*, which is also the id of the point that it will make.
+
+        *uuid* is the machine's; None: the one that the vault knows, else a new one. An interrupted
+        session of the machine is adopted: what it uploaded is not uploaded again. Leaving without
+        a commit leaves a session with uploads to be adopted, and aborts one without. Raises
+        QuiesceError MachineIdentityChanged where the vault knows *machine* by another UUID, unless
+        it is meant to be the *same_machine*, VaultUnsupported, VaultFull, VaultUnavailable.
+        """
+        self._head.require_writable()
+        if not names.is_sid(sid):
+            raise ValueError(f"not a session's id: {sid!r}")
+        domain = self._domain(names.domain_of(machine))
+        intent = Intent(sid, machine, uuid, same_machine)
+        return writing_session(self._store, self._head.vault_id, domain, intent)
 
     def read(self, point: PointSummary) -> PointReader:
-        """Return a reader of *point*."""
-        raise NotImplementedError
+        """Open *point* for reading. Raises QuiesceError PointNotFound or VaultDamaged."""
+        domain = self._domain(names.domain_of(point.machine))
+        kept = domain.refresh().points.get(point.id)
+        if kept is None:
+            raise QuiesceError("PointNotFound", f"there is no point {point.id}")
+        return PointReader(self._store, domain.name, kept.snapshot)
+
+    def _domains_of(self, machine: str | None) -> list[Domain]:
+        if machine is not None:
+            return [self._domain(names.domain_of(machine))]
+        found = self._store.folders(names.DOMAINS_PREFIX)
+        return [self._domain(name) for name in found if names.is_domain(name)]
+
+    def _domain(self, name: str) -> Domain:
+        if name not in self._domains:
+            self._domains[name] = Domain(self._store, self._head.vault_id, name)
+        return self._domains[name]

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import zstandard
+
+from quiesce import __version__
+from quiesce.errors import QuiesceError
+from quiesce.model.point import PointSummary
+from quiesce.vault import adoption
+from quiesce.vault.copying import ChunkIndex, DiskCopy
+from quiesce.vault.format import chunk, manifest, names
+from quiesce.vault.format import entry as entries
+from quiesce.vault.log import SessionState
+
 if TYPE_CHECKING:
     from quiesce.model.disk import Disk
-    from quiesce.model.point import Evidence, PointSummary
-    from quiesce.ports import BlockReader, Progress
+    from quiesce.model.point import Evidence
+    from quiesce.ports import BlobStore, BlockReader, Progress
+    from quiesce.vault.domain import Domain
+    from quiesce.vault.format.entry import Open
+    from quiesce.vault.format.map import Ref
+    from quiesce.vault.format.names import PackName
+    from quiesce.vault.log import LogState
+    from quiesce.vault.packer import PackWriter
+    from quiesce.vault.reading import DiskMap, PointReader
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DiskCopied:
-    """What copying one disk did: *mode* is full or compare, and *why*."""
+    """What copying one disk did, in bytes, and whether it was compared with the point before.
+
+    *read_bytes* were read, *new_bytes* of them were not in the vault, and take *stored_bytes*
+    there. *mode* is full or compare, for the reason *why*.
+    """
 
     name: str
     read_bytes: int
@@ -24,17 +47,181 @@ class DiskCopied:
 
 
 class WritingSession:
-    """One recovery point in the making."""
+    """One recovery point in the making; made by `Vault.session`.
 
-    sid: str
+    Used by one thread. *base* is the point before, None where there is none that can be read.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        domain: Domain,
+        opened: Open,
+        *,
+        packs: PackWriter,
+        base: PointReader | None,
+    ) -> None:
+        self.sid = opened.sid
+        self.uuid = opened.uuid
+        self._store = store
+        self._domain = domain
+        self._opened = opened
+        self._packs = packs
+        self._base = base
+        self._copies: list[DiskCopy] = []
+        self._index = ChunkIndex()
+        found = adoption.packs_in_store(store, domain.name, self._owned_sids())
+        adoption.adopt(store, domain.name, found, packs=packs, index=self._index)
+        self._learn_base()
 
     def copy_disk(self, disk: Disk, reader: BlockReader, *, progress: Progress) -> DiskCopied:
-        """Copy *disk*; when this returns or raises, *reader* is no longer used.
+        """Copy *disk* from *reader*, which is no longer used when this returns or raises.
 
-        Begins the stage `copy NAME` with the disk's size, and advances over holes too.
+        Begins the stage `copy NAME` with the disk's size, and advances over zeros too. Memory does
+        not grow with the disk. Raises QuiesceError SnapshotBroken where reading fails, VaultFull
+        or VaultUnavailable where the store does.
         """
-        raise NotImplementedError
+        if reader.size_bytes != disk.size_bytes:
+            raise QuiesceError(
+                "SnapshotBroken",
+                f"disk {disk.name} has {reader.size_bytes} bytes instead of {disk.size_bytes}",
+            )
+        base = None if self._base is None else self._base.disk_map(disk)
+        copy = DiskCopy(disk, packs=self._packs, index=self._index, base=base)
+        progress.stage(f"copy {disk.name}", disk.size_bytes)
+        copy.run(reader, progress)
+        self._copies.append(copy)
+        copied = copy.copied
+        return DiskCopied(
+            name=disk.name,
+            read_bytes=copied.read_bytes,
+            new_bytes=copied.new_bytes,
+            stored_bytes=copied.stored_bytes,
+            mode="full" if base is None else "compare",
+            why=self._why(base, copied.damaged_parts),
+        )
 
     def commit(self, evidence: Evidence, *, created_at: str) -> PointSummary:
-        """Make the recovery point exist; before it there is none."""
-        raise NotImplementedError
+        """Make the recovery point of all disks copied; before this succeeds there is none.
+
+        *created_at* is ISO 8601 in UTC. Raises QuiesceError SessionLost where another run took the
+        session over, VaultFull or VaultUnavailable where the store fails; only after the last may
+        the point have come to be nevertheless.
+        """
+        disks = tuple(manifest.StoredDisk(copy.disk, root) for copy, root in self._finished_maps())
+        manifest_ref = self._store_manifest(evidence, created_at, disks)
+        used = self._used_packs(manifest_ref)
+        point = PointSummary(
+            id=self.sid,
+            machine=self._opened.machine,
+            created_at=created_at,
+            consistency=evidence.consistency,
+            outcome=evidence.outcome,
+            logical_bytes=sum(stored.disk.size_bytes for stored in disks),
+            new_bytes=self._packs.written_bytes,
+            disks=tuple(stored.disk for stored in disks),
+        )
+        self._domain.append(
+            lambda state: self._snapshot_on(state, used, manifest_ref, entries.summary_of(point))
+        )
+        return point
+
+    def leaves_nothing(self) -> bool:
+        """Return whether the session has no packs that a next one could use."""
+        if self._packs.written_bytes:
+            return False
+        sids = self._owned_sids()
+        return not any(adoption.packs_in_store(self._store, self._domain.name, sids))
+
+    def _owned_sids(self) -> tuple[str, ...]:
+        return self._domain.state.owned_sids(self.sid)
+
+    def _learn_base(self) -> None:
+        if self._base is None:
+            return
+        for disk_map in self._base.disk_maps():
+            with suppress(QuiesceError):  # A damaged map gives fewer hints; the copy says so.
+                for _, ref in disk_map.refs():
+                    if self._index.full:
+                        return
+                    self._index.put(self._packs.spot_of(ref))
+
+    def _why(self, base: DiskMap | None, damaged_parts: int) -> str:
+        if self._base is None:
+            return (
+                "there is no earlier point"
+                if self._opened.base is None
+                else (f"the point {self._opened.base} cannot be read")
+            )
+        if base is None:
+            return f"the point {self._opened.base} has no such disk"
+        if damaged_parts:
+            return f"no change record; {damaged_parts} parts of the earlier map are damaged"
+        return "no change record"
+
+    def _finished_maps(self) -> list[tuple[DiskCopy, Ref | None]]:
+        self._packs.seal(names.DATA)
+        for copy in self._copies:
+            copy.map.finish()
+        while not all(copy.map.finished for copy in self._copies):
+            self._packs.seal(names.META)
+            for copy in self._copies:
+                copy.map.finish()
+        self._packs.seal(names.META)
+        return [(copy, copy.map.root()) for copy in self._copies]
+
+    def _store_manifest(
+        self, evidence: Evidence, created_at: str, disks: tuple[manifest.StoredDisk, ...]
+    ) -> Ref:
+        try:
+            plain = manifest.encode(
+                manifest.Manifest(
+                    sid=self.sid,
+                    machine=self._opened.machine,
+                    uuid=self.uuid,
+                    created_at=created_at,
+                    base=None if self._base is None else self._opened.base,
+                    tool=f"quiesce {__version__}",
+                    disks=disks,
+                    evidence=evidence,
+                )
+            )
+        except ValueError as exc:
+            raise QuiesceError("VaultUnsupported", f"the manifest cannot be stored: {exc}") from exc
+        stored, flags = chunk.packed(plain, zstandard.ZstdCompressor(level=chunk.LEVEL).compress)
+        spot = self._packs.add(names.META, names.digest(plain), stored, len(plain), flags=flags)
+        self._packs.flush()
+        ref = self._packs.ref_of(spot)
+        if ref is None:
+            raise AssertionError("a flushed pack has no name")
+        return ref
+
+    def _used_packs(self, manifest_ref: Ref) -> frozenset[PackName]:
+        """Return every pack that the point needs. Raises VaultDamaged where one of ours is gone."""
+        used = set(manifest_ref.place.packs)
+        for copy in self._copies:
+            used |= copy.map.used
+        sids = self._owned_sids()
+        there = set(adoption.packs_in_store(self._store, self._domain.name, sids))
+        for pack in used:
+            if pack.sid in sids and pack not in there:
+                raise QuiesceError(
+                    "VaultDamaged", f"{names.pack_name(self._domain.name, pack)} has gone"
+                )
+        return frozenset(used)
+
+    def _snapshot_on(
+        self,
+        state: LogState,
+        used: frozenset[PackName],
+        manifest_ref: Ref,
+        summary: dict[str, object],
+    ) -> entries.Snapshot | None:
+        if state.session(self.sid) is SessionState.COMMITTED:
+            return None
+        base = self._opened.base if self._opened.base in state.points else None
+        before = frozenset() if base is None else state.packs_of(base)
+        change = entries.PackChange(base, used - before, before - used)
+        if len(change.add) + len(change.drop) >= len(used):
+            change = entries.PackChange(None, used)
+        return entries.Snapshot(self.sid, change, manifest_ref, summary)

@@ -1,0 +1,1 @@
+"""The bytes of everything stored: versioned, pure (`docs/design/vault-format.md`)."""

@@ -1,0 +1,50 @@
+"""Chunks: plain bytes to stored bytes, and back with proof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from quiesce.vault.format.names import digest
+from quiesce.vault.format.pack import FRAME_BYTES, RAW, ZSTD, is_plausible, parse_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEVEL = 1
+
+
+def packed(
+    plain: bytes | memoryview, compress: Callable[[bytes | memoryview], bytes]
+) -> tuple[bytes, int]:
+    """Return the stored bytes of *plain* and their flags: compressed where that is shorter."""
+    stored = compress(plain)
+    if len(stored) < len(plain):
+        return stored, ZSTD
+    return bytes(plain), RAW
+
+
+def unpacked(raw: bytes, chunk_id: bytes) -> bytes:
+    """Return the plain bytes of the framed chunk in *raw*, whose id must be *chunk_id*.
+
+    *raw* may be hostile: nothing is allocated beyond the 16 MiB that a chunk can have. Raises
+    ValueError, saying what is wrong.
+    """
+    _, stored_bytes, plain_bytes, flags = parse_frame(raw[:FRAME_BYTES])
+    stored = raw[FRAME_BYTES:]
+    if len(stored) != stored_bytes or not is_plausible(stored_bytes, plain_bytes, flags):
+        raise ValueError("the chunk's sizes contradict each other")
+    plain = stored if flags == RAW else _decompressed(stored, plain_bytes)
+    if digest(plain) != chunk_id:
+        raise ValueError("the chunk's content is not what its id says")
+    return plain
+
+
+def _decompressed(stored: bytes, plain_bytes: int) -> bytes:
+    try:
+        if zstandard.frame_content_size(stored) != plain_bytes:
+            raise ValueError("the chunk's sizes contradict each other")
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=plain_bytes)
+    except zstandard.ZstdError as exc:
+        raise ValueError(f"the chunk does not decompress: {exc}") from exc
