@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from quiesce.providers.qemu import Qemu
-from quiesce.vault.stores.directory import DirectoryStore
 
 from quiesce import wiring
 from quiesce.channel.qga import Qga
@@ -29,10 +27,13 @@ from quiesce.errors import QuiesceError
 from quiesce.jobs import undo
 from quiesce.jobs.backup import Machine, backup
 from quiesce.model.undo import UndoNote
+from quiesce.providers import cleanup
+from quiesce.providers.qemu import Qemu
 from quiesce.providers.qmp import QmpConnection
 from quiesce.testing.failpoints import Failpoints
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.repository import Vault
+from quiesce.vault.stores.directory import DirectoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class Told:
 
     descriptor: int
     points: Failpoints | None = None
-    seen: dict[str, int] = field(default_factory=dict)
+    first: Callable[[], object] | None = None
 
     def say(self, **what: Any) -> None:
         os.write(self.descriptor, json.dumps(what).encode() + b"\n")
@@ -56,6 +57,8 @@ def break_at(fault: str, state_dir: Path, told: Told) -> Callable[[str], None]:
     """Return the failpoint's action."""
 
     def action(step: str) -> None:
+        if told.first is not None:
+            told.first()
         told.say(broken=step)
         if fault in ("supervisor", "both"):
             kill_supervisor(state_dir)
@@ -80,8 +83,11 @@ def kill_supervisor(state_dir: Path) -> None:
                     os.waitid(os.P_PID, int(process.name), os.WEXITED | os.WNOWAIT)
 
 
-def step_at_every_command(points: Failpoints) -> None:
-    """Make every command to QEMU a step: what happens inside the provider is broken too."""
+def step_at_every_command(points: Failpoints, told: Told) -> None:
+    """Make every command to QEMU a step: what happens inside the provider is broken too.
+
+    Of commands that are sent at once, any number may have reached QEMU when the backup dies.
+    """
     execute, execute_all = QmpConnection.execute, QmpConnection.execute_all
 
     def one(self: QmpConnection, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -93,6 +99,10 @@ def step_at_every_command(points: Failpoints) -> None:
     def many(self: QmpConnection, commands: Any, **kwargs: Any) -> Any:
         names = "+".join(command.name for command in commands)
         points.step(f"before {names}")
+        for number in range(1, len(commands)):
+            told.first = functools.partial(execute_all, self, commands[:number], **kwargs)
+            points.step(f"before {names} from {number} on")
+        told.first = None
         answers = execute_all(self, commands, **kwargs)
         points.step(f"after {names}")
         return answers
@@ -106,7 +116,9 @@ def run(options: argparse.Namespace, at: int | None, fault: str, told: Told) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     points = told.points = Failpoints(at, break_at(fault, options.state_dir, told))
-    step_at_every_command(points)
+    step_at_every_command(points, told)
+
+    scratch = options.state_dir / "scratch"
 
     def supervisor(session: str) -> Any:
         note = UndoNote(
@@ -114,8 +126,8 @@ def run(options: argparse.Namespace, at: int | None, fault: str, told: Told) -> 
             machine=MACHINE,
             qmp=str(options.qmp),
             qga=str(options.qga),
-            prefix=f"bk-{session[-8:]}-",
-            scratch_dir=str(options.state_dir / "scratch" / session),
+            prefix=cleanup.prefix(session),
+            scratch_dir=str(cleanup.scratch_directory(scratch, session)),
         )
         command = undo.supervisor_command(options.state_dir, session)
         started = undo.supervised(
@@ -123,7 +135,7 @@ def run(options: argparse.Namespace, at: int | None, fault: str, told: Told) -> 
         )
         return points.wrap(started, "supervisor")
 
-    provider = Qemu(options.qmp, scratch_root=options.state_dir / "scratch", definition_file=None)
+    provider = Qemu(options.qmp, scratch_root=scratch, definition_file=None)
     told_run = backup(
         Machine(MACHINE, points.wrap(provider, "provider"), points.wrap(Qga(options.qga), "guest")),
         vault=points.wrap(Vault.open(DirectoryStore(options.vault)), "vault"),

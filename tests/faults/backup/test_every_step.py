@@ -42,6 +42,7 @@ class Scene:
     vault_path: Path
     backups: subprocess.Popen[bytes]
     before: dict[str, Any]
+    objects_before: set[str]
 
     def back_up(self, at: int | None = None, fault: str = "error") -> dict[str, Any]:
         """Run a backup that is broken by *fault* at step *at*; return what became of it."""
@@ -65,9 +66,14 @@ class Scene:
             "guest at rest": self.agent.at_rest,
             "scratch": sorted(path.name for path in (self.state_dir / "scratch").glob("*")),
             "notes": [file.session for file in note_files(self.state_dir)],
+            "objects": self.objects() - self.objects_before,
             "held sockets": _is_served(self.agent),
         }
         return {what: state for what, state in found.items() if state}
+
+    def objects(self) -> set[str]:
+        """The names of QEMU's objects, of which ours says that the machine is to go on."""
+        return _objects(self.qemu)
 
     def expect_as_before(self, step: str) -> None:
         """Wait until everything is as before a backup, with the guest writing on."""
@@ -76,6 +82,10 @@ class Scene:
         assert self.left() == {}, step
         assert self.qemu.guest_errors() == 0, step
         self.qemu.wait_for_rounds(16)
+
+
+def _objects(qemu: BareQemu) -> set[str]:
+    return {str(one["name"]) for one in qemu.monitor("qom-list", path="/objects")}
 
 
 def _is_served(agent: StandinAgent) -> bool:
@@ -102,7 +112,7 @@ def scene() -> Iterator[Scene]:
         )
         stack.callback(backups.wait)
         stack.callback(backups.communicate)
-        yield Scene(qemu, agent, state_dir, vault, backups, qemu.state())
+        yield Scene(qemu, agent, state_dir, vault, backups, qemu.state(), _objects(qemu))
 
 
 def steps(scene: Scene) -> list[str]:
