@@ -1,0 +1,128 @@
+"""What `/etc/quiesce/guest.conf` says, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import ini
+from quiesce.guest.nearest import nearest
+
+if TYPE_CHECKING:
+    from quiesce.guest.ini import Entry
+
+MOST_DEADLINE_S = 3600.0
+_MOST_SCRIPT_S = 86400.0 * 7
+_KNOWN = {"freeze": ("skip", "timeout_s", "deadline_s"), "scripts": ("max_timeout_s",)}
+
+
+@dataclass(frozen=True)
+class GuestConf:
+    """The values, or their defaults; *has_app*: an application is declared, even a refused one."""
+
+    skip: tuple[str, ...] = ()
+    freeze_timeout_s: float = 10.0
+    deadline_s: float = 60.0
+    max_timeout_s: float = 1800.0
+    has_app: bool = False
+    errors: tuple[QuiesceError, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def parse(data: bytes, *, source: str) -> GuestConf:
+    """Read *data* of the file *source*; with errors in it, every value is its default."""
+    reading = _Reading(source)
+    try:
+        conf = reading.read(ini.parse(data))
+    except ini.NotIniError as exc:
+        reading.wrong(str(exc))
+        conf = GuestConf()
+    if reading.errors:
+        conf = GuestConf(has_app=conf.has_app)
+    return replace(conf, errors=tuple(reading.errors), warnings=tuple(reading.warnings))
+
+
+class _Reading:
+    """Collects errors and warnings of one file."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.errors: list[QuiesceError] = []
+        self.warnings: list[str] = []
+
+    def wrong(self, message: str) -> None:
+        """Keep one error."""
+        self.errors.append(QuiesceError("IncorrectGuestConf", f"{self._source}: {message}"))
+
+    def read(self, sections: dict[str, dict[str, Entry]]) -> GuestConf:
+        """Return what the sections say."""
+        has_app = False
+        for name, entries in sections.items():
+            if name.split(" ")[0] == "app":
+                has_app = True
+                self._read_app(name, entries)
+            elif name not in _KNOWN:
+                self._warn(f"section [{name}] is unknown and ignored", name, tuple(_KNOWN))
+            else:
+                for key in entries:
+                    if key not in _KNOWN[name]:
+                        said = f"line {entries[key].line}: {key} is unknown and ignored"
+                        self._warn(said, key, _KNOWN[name])
+        freeze = sections.get("freeze", {})
+        scripts = sections.get("scripts", {})
+        deadline_s = self._seconds(freeze, "deadline_s", GuestConf.deadline_s, MOST_DEADLINE_S)
+        return GuestConf(
+            skip=self._paths(freeze.get("skip")),
+            freeze_timeout_s=self._freeze_timeout(freeze, deadline_s),
+            deadline_s=deadline_s,
+            max_timeout_s=self._seconds(
+                scripts, "max_timeout_s", GuestConf.max_timeout_s, _MOST_SCRIPT_S
+            ),
+            has_app=has_app,
+        )
+
+    def _read_app(self, name: str, entries: dict[str, Entry]) -> None:
+        kind = entries.get("type")
+        if kind is None:
+            self.wrong(f"[{name}] has no type")
+        else:
+            self.wrong(f"line {kind.line}: [{name}] has a type that is unknown here: {kind.value}")
+
+    def _paths(self, entry: Entry | None) -> tuple[str, ...]:
+        if entry is None:
+            return ()
+        paths = tuple(path.strip() for path in entry.value.split(",") if path.strip())
+        for path in paths:
+            if not path.startswith("/"):
+                self.wrong(f"line {entry.line}: skip has {path!r}, which is no absolute path")
+        return paths
+
+    def _freeze_timeout(self, freeze: dict[str, Entry], deadline_s: float) -> float:
+        most_s = deadline_s / 2
+        if "timeout_s" not in freeze:
+            return min(GuestConf.freeze_timeout_s, most_s)
+        return self._seconds(freeze, "timeout_s", GuestConf.freeze_timeout_s, most_s)
+
+    def _seconds(self, section: dict[str, Entry], key: str, default: float, most: float) -> float:
+        entry = section.get(key)
+        if entry is None:
+            return default
+        try:
+            seconds = float(entry.value)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            said = f"{key} is {entry.value!r}; allowed is a number of seconds, more than 0"
+            self.wrong(f"line {entry.line}: {said}")
+            return default
+        if seconds > most:
+            self.warnings.append(
+                f"{self._source}: line {entry.line}: {key} is {seconds:g}, {most:g} is used"
+            )
+        return min(seconds, most)
+
+    def _warn(self, message: str, word: str, known: tuple[str, ...]) -> None:
+        near = nearest(word, known)
+        hint = f"; did you mean {near}?" if near is not None else ""
+        self.warnings.append(f"{self._source}: {message}{hint}")

@@ -1,0 +1,176 @@
+"""What one VMSnapshotPluginConfig.json says, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import config_json
+from quiesce.guest.nearest import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quiesce.guest.config_json import Member, Place, Value
+
+MOST_BYTES = 1024 * 1024
+PLUGIN_NAME = "ScriptRunner"
+DEFAULT_TIMEOUT_S = 30.0
+
+_MOST_RETRIES = 1_000_000
+_MOST_TIMEOUT_S = 1e9
+_IGNORED = frozenset({"ScriptsExecutionPollTimeSeconds", "appName"})
+_REQUIRED = ("preScriptLocation", "postScriptLocation")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a key may hold: *allowed* says it for people."""
+
+    allowed: str
+    accepts: Callable[[Value], bool]
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    """What a file says: *values* of the known keys that are there and valid.
+
+    *errors* are all IncorrectJSONConfigFile; with one of them the file is refused.
+    """
+
+    values: dict[str, Any]
+    errors: tuple[QuiesceError, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def get(self, key: str, default: Any) -> Any:
+        """Return the valid value of *key*, else *default*."""
+        return self.values.get(key, default)
+
+
+def parse(data: bytes, *, source: str) -> PluginConfig:
+    """Read the plugin configuration *data* of the file *source*; never raises for what it says."""
+    if len(data) > MOST_BYTES:
+        return _unreadable(_error(f"{source}: it is larger than 1 MiB"))
+    try:
+        document, complaints = config_json.parse(data)
+    except config_json.NotJsonError as exc:
+        return _unreadable(_error(f"{source}: {exc.place}: {exc.message}"))
+    found = _Findings(source)
+    for complaint in complaints:
+        found.wrong(complaint.message, complaint.place)
+    if isinstance(document.content, config_json.Object):
+        found.read(document.content.members, document.place)
+    else:
+        found.wrong(f"it must be an object, found {document.found}", document.place)
+    return PluginConfig(
+        found.values, tuple(found.errors), tuple(found.warnings), tuple(found.notes)
+    )
+
+
+def _unreadable(error: QuiesceError) -> PluginConfig:
+    return PluginConfig({}, (error,), (), ())
+
+
+def _error(message: str) -> QuiesceError:
+    return QuiesceError("IncorrectJSONConfigFile", message)
+
+
+class _Findings:
+    """Collects what the members of the one object say."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.values: dict[str, Any] = {}
+        self.errors: list[QuiesceError] = []
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+
+    def wrong(self, message: str, place: Place) -> None:
+        """Keep one error."""
+        self.errors.append(_error(f"{self._source}: {place}: {message}"))
+
+    def read(self, members: tuple[Member, ...], place: Place) -> None:
+        """Read all members, and miss those that must be there."""
+        seen: dict[str, Place] = {}
+        for member in members:
+            if member.key in seen:
+                self.wrong(f"{member.key} stands twice, first in {seen[member.key]}", member.place)
+                self.values.pop(member.key, None)
+                continue
+            seen[member.key] = member.place
+            self._read_member(member)
+        for key in _REQUIRED:
+            if key not in seen:
+                self.wrong(f"{key} is missing; an absolute path is allowed", place)
+
+    def _read_member(self, member: Member) -> None:
+        kind = _KEYS.get(member.key)
+        if kind is None:
+            self._read_unknown(member)
+        elif not kind.accepts(member.value):
+            said = f"{member.key} is {member.value.found}; allowed is {kind.allowed}"
+            self.wrong(said, member.value.place)
+        else:
+            self.values[member.key] = _plain(member.value)
+
+    def _read_unknown(self, member: Member) -> None:
+        if member.key in _IGNORED:
+            self.notes.append(f"{self._source}: {member.key} is accepted and has no effect")
+            return
+        known = {key.lower(): key for key in (*_KEYS, *_IGNORED)}
+        meant = known.get(member.key.lower())
+        if meant is not None:
+            self.wrong(f"{member.key} is misspelt; allowed is {meant}", member.place)
+            return
+        near = nearest(member.key, known.values())
+        hint = f"; did you mean {near}?" if near is not None else ""
+        self.warnings.append(
+            f"{self._source}: {member.place}: {member.key} is unknown and ignored{hint}"
+        )
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value.content, list):
+        strings = tuple(item.content for item in value.content)
+        return strings if any(strings) else ()
+    return value.content
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value.content, str) and "\0" not in value.content
+
+
+def _is_texts(value: Value) -> bool:
+    return isinstance(value.content, list) and all(_is_text(item) for item in value.content)
+
+
+def _is_count(value: Value) -> bool:
+    number = value.content
+    is_integer = isinstance(number, int) and not isinstance(number, bool)
+    return is_integer and 0 <= number <= _MOST_RETRIES
+
+
+def _is_time(value: Value) -> bool:
+    number = value.content
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return is_number and 0 < number <= _MOST_TIMEOUT_S
+
+
+_TEXT = _Kind("a string", _is_text)
+_TEXTS = _Kind('a list of strings, such as ["one", "two"]', _is_texts)
+_COUNT = _Kind("an integer, 0 or more", _is_count)
+_BOOLEAN = _Kind("true or false, without quotes", lambda value: isinstance(value.content, bool))
+_KEYS = {
+    "pluginName": _Kind(f'"{PLUGIN_NAME}"', lambda value: value.content == PLUGIN_NAME),
+    "preScriptLocation": _TEXT,
+    "postScriptLocation": _TEXT,
+    "preScriptParams": _TEXTS,
+    "postScriptParams": _TEXTS,
+    "preScriptNoOfRetries": _COUNT,
+    "postScriptNoOfRetries": _COUNT,
+    "timeoutInSeconds": _Kind("a number of seconds, more than 0", _is_time),
+    "continueBackupOnFailure": _BOOLEAN,
+    "fsFreezeEnabled": _BOOLEAN,
+}
