@@ -86,6 +86,11 @@ class WritingSession:
                 "SnapshotBroken",
                 f"disk {disk.name} has {reader.size_bytes} bytes instead of {disk.size_bytes}",
             )
+        names_so_far = {copy.disk.name for copy in self._copies}
+        if not manifest.is_disk_name(disk.name) or disk.name in names_so_far:
+            raise QuiesceError(
+                "SnapshotUnsupported", f"{disk.name!r} cannot be a disk's name, or is one already"
+            )
         base = None if self._base is None else self._base.disk_map(disk)
         copy = DiskCopy(disk, packs=self._packs, index=self._index, base=base)
         progress.stage(f"copy {disk.name}", disk.size_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "quiesce.manifest/1"
 _MAX_DISKS: Final = 4096
+_DISK_NAME: Final = re.compile(r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ def parse(raw: bytes) -> Manifest:
         raise ValueError(f"the manifest's schema is {value.get('schema')!r:.100}")
     base = value.get("base")
     disks = sequence(value.get("disks"))
-    if len(disks) > _MAX_DISKS:
-        raise ValueError("too many disks")
+    stored = tuple(_stored_disk(disk) for disk in disks[:_MAX_DISKS])
+    if len({each.disk.name for each in stored}) != len(disks):
+        raise ValueError("too many disks, or two with one name")
     return Manifest(
         sid=text(value.get("sid")),
         machine=text(value.get("machine")),
@@ -117,9 +120,14 @@ def parse(raw: bytes) -> Manifest:
         created_at=text(value.get("created_at")),
         base=None if base is None else text(base),
         tool=text(value.get("tool")),
-        disks=tuple(_stored_disk(disk) for disk in disks),
+        disks=stored,
         evidence=_evidence(value.get("evidence")),
     )
+
+
+def is_disk_name(name: str) -> bool:
+    """Return whether *name* can be a disk's, so that files can be called after it."""
+    return _DISK_NAME.fullmatch(name) is not None
 
 
 def disk_to_json(disk: Disk) -> dict[str, Any]:
@@ -130,9 +138,11 @@ def disk_to_json(disk: Disk) -> dict[str, Any]:
 def disk_from_json(value: Any) -> Disk:
     """Return the disk in *value*, which may be hostile. Raises ValueError."""
     value = mapping(value)
-    serial = value.get("serial")
+    serial, name = value.get("serial"), text(value.get("name"))
+    if not is_disk_name(name):
+        raise ValueError(f"not a disk's name: {name!r:.100}")
     return Disk(
-        text(value.get("name")),
+        name,
         number(value.get("size_bytes")),
         None if serial is None else text(serial),
     )
