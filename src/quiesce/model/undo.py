@@ -47,16 +47,3 @@ def from_json(document: Mapping[str, Any]) -> UndoNote:
         return UndoNote(**{**document, "readers": readers})
     except (KeyError, TypeError) as exc:
         raise ValueError(f"not an undo note: {exc!r}") from exc
-
-
-def node_prefix(session: str) -> str:
-    """Return what the names of all nodes, jobs and exports of *session* begin with.
-
-    Short, as QEMU's node names have 31 characters at most, and of the random part of the ULID.
-    """
-    return f"bk-{session[-8:].lower()}-"
-
-
-def scratch_directory(root: str, session: str) -> str:
-    """Return the path of *session*'s own directory in *root*."""
-    return f"{root}/quiesce-{session}"

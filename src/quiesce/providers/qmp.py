@@ -113,7 +113,9 @@ class QmpConnection:
             ) from exc
 
     def close(self) -> None:
-        """Disconnect; harmless where the other side has gone."""
+        """Disconnect; harmless where the other side has gone, and twice."""
+        if self._loop.is_closed():
+            return
         with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):
             self._call(self._client.disconnect(), COMMAND_S)
         self._end_loop()

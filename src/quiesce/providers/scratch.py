@@ -1,0 +1,79 @@
+"""Scratch: where a snapshot keeps the old content of blocks that the guest writes over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Protocol
+
+from quiesce.errors import QuiesceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from quiesce.model.disk import Disk
+    from quiesce.providers.qmp import QmpConnection
+
+# A guest that writes over more than this while it is copied breaks its snapshot, nothing else.
+_NEEDED_PERCENT = 5
+
+
+class ScratchMaker(Protocol):
+    """Makes the scratch of one disk."""
+
+    def make(
+        self, connection: QmpConnection, node: str, path: Path, size_bytes: int
+    ) -> Mapping[str, Any]:
+        """Return the arguments of the `blockdev-add` for a writable *node* of *size_bytes*.
+
+        What it makes lies at *path*, or goes by itself when the node goes.
+        """
+
+
+class FileScratch:
+    """A sparse raw file, opened by us and handed to QEMU, which may be another user."""
+
+    def make(
+        self, connection: QmpConnection, node: str, path: Path, size_bytes: int
+    ) -> Mapping[str, Any]:
+        """Make the file and hand it over."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.truncate(descriptor, size_bytes)
+            connection.send_descriptor(descriptor)
+            added = connection.execute("add-fd", {"opaque": node})
+        finally:
+            os.close(descriptor)
+        filename = f"/dev/fdset/{added['fdset-id']}"
+        return {"driver": "file", "node-name": node, "filename": filename, "discard": "unmap"}
+
+
+def needed_bytes(disks: Iterable[Disk]) -> int:
+    """Return how much space must be free before a snapshot of *disks* is taken."""
+    return sum(disk.size_bytes for disk in disks) * _NEEDED_PERCENT // 100
+
+
+def make_directory(directory: Path, disks: Iterable[Disk]) -> None:
+    """Make *directory* for its owner alone, where there is space enough.
+
+    Raises QuiesceError ScratchTooSmall; nothing is there then that was not there before.
+    """
+    root = directory.parent
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(root).free
+        needed = needed_bytes(disks)
+        if free_bytes < needed:
+            raise QuiesceError(
+                "ScratchTooSmall",
+                f"{root} has {free_bytes >> 20} MiB free, a snapshot needs {needed >> 20} MiB",
+            )
+        directory.mkdir(mode=0o700)
+    except OSError as exc:
+        raise QuiesceError("ScratchTooSmall", f"cannot use {directory}: {exc.strerror}") from exc
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove *directory* with everything in it; harmless where there is none."""
+    shutil.rmtree(directory, ignore_errors=True)
