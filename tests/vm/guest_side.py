@@ -1,0 +1,94 @@
+"""Runs in the guest: a root shell over a virtio port, and the pulse of the file systems.
+
+The port is the test's own, so that the agent's socket is the product's alone. Everything that is
+needed while a file system is frozen is in memory.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import threading
+import time
+
+PORT = "/dev/virtio-ports/test.inside"
+FILE_SYSTEMS = ("/", "/var/lib/postgresql")
+PULSE_S = 0.2
+
+
+class Pulse(threading.Thread):
+    """Writes to one file system all the time, and knows for how long it could not."""
+
+    def __init__(self, mount: str) -> None:
+        super().__init__(daemon=True)
+        self._file = os.open(os.path.join(mount, ".pulse"), os.O_WRONLY | os.O_CREAT)
+        self._longest_s = 0.0
+        self._since: float | None = None
+        self._beats = 0
+
+    def run(self) -> None:
+        while True:
+            self._since = began = time.monotonic()
+            os.pwrite(self._file, b"x", 0)
+            self._since = None
+            self._longest_s = max(self._longest_s, time.monotonic() - began)
+            self._beats += 1
+            time.sleep(PULSE_S)
+
+    def told(self) -> dict[str, object]:
+        since = self._since
+        waits_s = 0.0 if since is None else time.monotonic() - since
+        longest_s = max(self._longest_s, waits_s)
+        return {"beats": self._beats, "waits_s": waits_s, "longest_s": longest_s}
+
+    def forget(self) -> None:
+        self._longest_s = 0.0
+
+
+class Server:
+    """Answers each line of JSON with one, in whatever order they are done."""
+
+    def __init__(self) -> None:
+        self._port = os.open(PORT, os.O_RDWR)
+        self._writing = threading.Lock()
+        self._pulses = {mount: Pulse(mount) for mount in FILE_SYSTEMS}
+
+    def serve(self) -> None:
+        for pulse in self._pulses.values():
+            pulse.start()
+        received = b""
+        while True:
+            received += os.read(self._port, 65536)
+            *lines, received = received.split(b"\n")
+            for line in lines:
+                threading.Thread(target=self._answer, args=(json.loads(line),)).start()
+
+    def _answer(self, order: dict[str, object]) -> None:
+        done = getattr(self, f"_{order['do']}")(order)
+        answer = json.dumps({"id": order["id"], **done}).encode() + b"\n"
+        with self._writing:
+            while answer:
+                answer = answer[os.write(self._port, answer) :]
+
+    def _run(self, order: dict[str, object]) -> dict[str, object]:
+        done = subprocess.run(
+            order["argv"],
+            input=base64.b64decode(order["stdin"]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            check=False,
+        )
+        return {"status": done.returncode, "output": base64.b64encode(done.stdout).decode()}
+
+    def _pulse(self, _order: dict[str, object]) -> dict[str, object]:
+        return {"pulse": {mount: pulse.told() for mount, pulse in self._pulses.items()}}
+
+    def _forget(self, _order: dict[str, object]) -> dict[str, object]:
+        for pulse in self._pulses.values():
+            pulse.forget()
+        return {}
+
+
+if __name__ == "__main__":
+    Server().serve()

@@ -1,0 +1,136 @@
+"""The inside of a running VM, past the guest agent: a root shell of the test's own."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quiesce.channel.agent import Agent
+from quiesce.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from quiesce.demo.vm import Vm
+    from vm.conftest import Machines
+
+LIMIT_S = 60.0
+_PROGRAM = "/run/guest_side.py"
+
+
+def device(path: Path) -> list[str]:
+    """The QEMU arguments of a VM whose inside is reached over a socket at *path*."""
+    return [
+        *("-chardev", f"socket,id=inside,path={path},server=on,wait=off"),
+        *("-device", "virtserialport,chardev=inside,name=test.inside"),
+    ]
+
+
+@contextlib.contextmanager
+def booted(machines: Machines) -> Iterator[tuple[Vm, Inside]]:
+    """A VM that is up, with its inside."""
+    path = machines.directory() / "inside"
+    vm = machines.boot(extra=device(path))
+    inside = Inside(vm, path)
+    try:
+        yield vm, inside
+    finally:
+        inside.close()
+
+
+class Inside:
+    """Runs what it is told as root in the guest; works while file systems are frozen."""
+
+    def __init__(self, vm: Vm, path: Path) -> None:
+        """Start the guest's side through the agent, whose socket is free again afterwards."""
+        deadline = Deadline.after(LIMIT_S)
+        agent = Agent.connect(vm.qga, deadline=deadline)
+        try:
+            agent.synchronize(deadline=deadline)
+            source = Path(__file__).with_name("guest_side.py").read_bytes()
+            agent.write_file(_PROGRAM, source, deadline=deadline)
+            unit = ["/usr/bin/systemd-run", "-q", "--unit=inside", "-p", "OOMScoreAdjust=-1000"]
+            started = agent.run([*unit, "/usr/bin/python3", _PROGRAM], deadline=deadline)
+            assert started.exit_status == 0, started.stdout
+        finally:
+            agent.close()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(LIMIT_S)
+        self._socket.connect(str(path))
+        self._received = self._socket.makefile("rb")
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        self._received.close()
+        self._socket.close()
+
+    def run(self, *argv: str, stdin: str = "", check: bool = True) -> str:
+        """Run a program to its end and return what it says; a failure fails the test."""
+        status, said = self.status(*argv, stdin=stdin)
+        assert status == 0 or not check, f"{argv} in the guest: {status}: {said}"
+        return said
+
+    def status(self, *argv: str, stdin: str = "") -> tuple[int, str]:
+        """Run a program to its end; return its exit status and what it says."""
+        encoded = base64.b64encode(stdin.encode()).decode()
+        done = self._ask("run", argv=argv, stdin=encoded)
+        return done["status"], base64.b64decode(done["output"]).decode(errors="replace")
+
+    def sh(self, script: str, *, check: bool = True) -> str:
+        """Run a shell script."""
+        return self.run("/bin/sh", "-c", script, check=check)
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Write a file for root, with *mode*."""
+        self.sh(f"mkdir -p $(dirname {path})")
+        self.run("/bin/sh", "-c", f"cat >{path} && chmod {mode:o} {path}", stdin=text)
+
+    def read(self, path: str) -> str | None:
+        """Return a file, None where there is none."""
+        status, text = self.status("/bin/cat", path)
+        return text if status == 0 else None
+
+    def pulse(self) -> dict[str, dict[str, float]]:
+        """How each file system takes writes: beats so far, the present and the longest wait."""
+        told: dict[str, dict[str, float]] = self._ask("pulse")["pulse"]
+        return told
+
+    def forget_pulse(self) -> None:
+        """Forget the longest waits so far."""
+        self._ask("forget")
+
+    def expect_beats(self) -> None:
+        """Wait until every file system takes writes."""
+        before = self.pulse()
+
+        def all_beat() -> bool:
+            now = self.pulse()
+            return all(now[mount]["beats"] > before[mount]["beats"] + 1 for mount in now)
+
+        wait_until(all_beat, "every file system to take writes")
+
+    def _ask(self, what: str, **order: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        line = json.dumps({"id": number, "do": what, **order}).encode() + b"\n"
+        self._socket.sendall(line)
+        while True:
+            answer: dict[str, Any] = json.loads(self._received.readline())
+            if answer["id"] == number:
+                return answer
+
+
+def wait_until(state: Callable[[], object], what: str, *, limit_s: float = LIMIT_S) -> None:
+    """Wait until *state* holds; fail with *what* after the limit."""
+    end = time.monotonic() + limit_s
+    while True:
+        with contextlib.suppress(TimeoutError):
+            if state():
+                return
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.1)
