@@ -1,4 +1,4 @@
-"""Write a recovery point back: read in parallel, prove every chunk, name nothing that is partial."""
+"""Write a recovery point back: in parallel, every chunk proven, nothing partial with a name."""
 
 from __future__ import annotations
 
