@@ -1,0 +1,104 @@
+"""The processes that come from us, wherever they go: find them, and end them all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from quiesce.guest.libc import adopt_orphans
+from quiesce.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_KILL_LIMIT_S = 5.0
+_LOOK_AGAIN_S = 0.002
+
+
+class Family:
+    """Our descendants, without those that were there when this was made.
+
+    *statuses* has the wait status of each child that was reaped here.
+    """
+
+    def __init__(self) -> None:
+        self._before = frozenset(_own_children())
+        self.statuses: dict[int, int] = {}
+
+    def members(self) -> list[int]:
+        """Reap what has ended, and return the process ids of what has not."""
+        children: dict[int, list[int]] = {}
+        for pid, parent in _parents():
+            children.setdefault(parent, []).append(pid)
+        own = set(children.get(os.getpid(), ())) - self._before
+        found = [child for child in own if not self.reap(child)]
+        for member in found:  # grows while it is walked
+            found.extend(children.get(member, ()))
+        return found
+
+    def reap(self, child: int) -> bool:
+        """Return whether *child* has ended and is reaped."""
+        if child in self.statuses:
+            return True
+        try:
+            pid, status = os.waitpid(child, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid:
+            self.statuses[child] = status
+        return bool(pid)
+
+    def end(self) -> int:
+        """Kill until nobody is left; how many could not be killed within 5 s."""
+        deadline = Deadline.after(_KILL_LIMIT_S)
+        members = self.members()
+        while members and not deadline.passed():
+            _signal(members, signal.SIGKILL)
+            time.sleep(_LOOK_AGAIN_S)
+            members = self.members()
+        return len(members)
+
+
+@contextlib.contextmanager
+def gathered() -> Iterator[Family]:
+    """Keep together who comes from us: orphans come back to us for as long as the context lasts.
+
+    Where an exception leaves the context, the whole family is killed and reaped.
+    """
+    before = adopt_orphans(wanted=True)
+    family = Family()
+    try:
+        yield family
+    except BaseException:
+        family.end()
+        raise
+    finally:
+        adopt_orphans(wanted=before)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _own_children() -> list[int]:
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [pid for pid, parent in _parents() if parent == os.getpid()]
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Yield every process of the machine with its parent."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with (
+                contextlib.suppress(FileNotFoundError, ProcessLookupError),
+                open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file,
+            ):
+                yield int(name), int(file.read().rpartition(")")[2].split()[1])
