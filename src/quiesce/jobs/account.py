@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.model.consistency import Outcome
+from quiesce.model.consistency import Outcome, strictest
 from quiesce.model.point import Evidence
 from quiesce.model.report import ReportedError
 from quiesce.policy.claim import Claim, Seen
 from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from quiesce.model.disk import MachineDefinition
     from quiesce.model.point import PointSummary
@@ -107,7 +108,7 @@ class Account:
     claim: Claim | None = None
     copied: list[DiskCopied] = field(default_factory=list)
     point: PointSummary | None = None
-    error: QuiesceError | None = None
+    failures: list[QuiesceError] = field(default_factory=list)
     created_at: str = ""
     freeze_sent_s: float | None = None
     frozen_at_s: float | None = None
@@ -116,6 +117,20 @@ class Account:
     started_s: float = field(default_factory=time.monotonic)
     lap_s: float = field(default_factory=time.monotonic)
     laps: dict[str, float] = field(default_factory=dict)
+
+    def fail(self, error: QuiesceError) -> None:
+        """Keep *error*; the same one again is one."""
+        if error not in self.failures:
+            self.failures.append(error)
+
+    @contextlib.contextmanager
+    def keeping_errors(self) -> Iterator[None]:
+        """Keep the body's error and pass it on; putting back may raise another in its place."""
+        try:
+            yield
+        except QuiesceError as exc:
+            self.fail(exc)
+            raise
 
     def lap(self, name: str | None) -> None:
         """End a lap; it is kept under *name*."""
@@ -194,19 +209,17 @@ class Account:
 
     def told(self) -> BackupRun:
         """Return the run as it ended."""
-        errors = () if self.claim is None else self.claim.errors
-        error = self.error
-        if error is None and self.claim is not None and not self.claim.keep:
+        decided = () if self.claim is None else self.claim.errors
+        errors = (*decided, *(ReportedError.of(error) for error in self.failures))
+        error = self.failures[-1] if self.failures else None
+        if self.point is not None:
+            # The point is whole; what failed since is the tidying up.
+            outcome = strictest(self.point.outcome, Outcome.DEGRADED if error else Outcome.COMPLETE)
+        elif error is None:
             outcome = Outcome.ABORTED
             error = _first(errors)
-        elif self.point is None:
-            outcome = Outcome.FAILED
-        elif error is not None:
-            # The point is whole; it is the tidying up that failed.
-            outcome = Outcome.DEGRADED
-            errors = (*errors, ReportedError.of(error, step="undo"))
         else:
-            outcome = self.point.outcome
+            outcome = Outcome.FAILED
         return BackupRun(
             machine=self.machine,
             session=self.session,

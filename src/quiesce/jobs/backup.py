@@ -82,22 +82,26 @@ def backup(
                     same_machine=same_machine,
                 )
             )
-            _protect(
-                account,
-                guest=machine.guest,
-                prepared=prepared,
-                guard=guard,
-                store=store,
-                progress=progress,
-            )
+            with account.keeping_errors():
+                _protect(
+                    account,
+                    guest=machine.guest,
+                    prepared=prepared,
+                    guard=guard,
+                    store=store,
+                    progress=progress,
+                )
     except QuiesceError as exc:
-        account.error = exc
+        account.fail(exc)
     return account.told()
 
 
 @contextlib.contextmanager
 def _prepared(provider: SnapshotProvider, guard: Guard, session: str) -> Iterator[PreparedSnapshot]:
-    """Prepare the snapshot; an error of putting back is UndoIncomplete, whatever it was."""
+    """Prepare the snapshot; an error of putting back is UndoIncomplete, whatever it was.
+
+    An interruption stays one.
+    """
     body_error: BaseException | None = None
     is_entered = False
     deadline = Deadline.after(_PREPARE_S)
@@ -110,8 +114,10 @@ def _prepared(provider: SnapshotProvider, guard: Guard, session: str) -> Iterato
                 body_error = exc
                 raise
     except QuiesceError as exc:
-        if not is_entered or exc is body_error or exc.name == "UndoIncomplete":
+        if not is_entered or exc is body_error:
             raise
+        if body_error is not None and not isinstance(body_error, QuiesceError):
+            raise body_error from exc
         raise QuiesceError("UndoIncomplete", f"not everything was put back: {exc}") from exc
 
 

@@ -112,8 +112,9 @@ def supervised(
 
     On leaving normally, or with an error that says that all is undone, the note is gone and the
     supervisor has ended. On leaving in any other way (interrupted, UndoIncomplete, the guest still
-    at rest) what is noted has been undone. Raises QuiesceError AlreadyRunning where a backup of
-    the machine is under way, SupervisorUnavailable before the body.
+    at rest) what is noted has been undone, and UndoIncomplete is no error any more. Raises
+    QuiesceError AlreadyRunning where a backup of the machine is under way, SupervisorUnavailable
+    before the body, UndoIncomplete where something is left.
     """
     refuse_second_run(state_dir, note.machine)
     with _started(note, state_dir, command) as supervisor:
@@ -123,7 +124,8 @@ def supervised(
             settled = True
         except QuiesceError as exc:
             settled = exc.name not in _NOT_SETTLED
-            raise
+            if exc.name != "UndoIncomplete":
+                raise
         finally:
             if settled and not supervisor.at_rest:
                 supervisor.dismiss()

@@ -134,7 +134,6 @@ def test_an_error_that_says_all_is_undone_is_believed(scene: Scene) -> None:
     [
         KeyboardInterrupt(),
         RuntimeError("a bug"),
-        QuiesceError("UndoIncomplete", "a node is left"),
         QuiesceError("Interrupted", "interrupted"),
     ],
     ids=repr,
@@ -149,6 +148,16 @@ def test_any_other_end_is_undone_by_the_supervisor_before_it_is_passed_on(
     assert undone["pid"] == scene.supervisor_pid()
     assert scene.left() == []
     assert not is_running(undone["pid"])
+
+
+def test_what_the_backup_could_not_undo_is_no_error_when_the_supervisor_could(
+    scene: Scene,
+) -> None:
+    with scene.supervised():
+        raise QuiesceError("UndoIncomplete", "a node is left")
+
+    assert [undone["pid"] for undone in scene.undone()] == [scene.supervisor_pid()]
+    assert scene.left() == []
 
 
 def test_a_guest_that_is_still_at_rest_is_undone_at_a_good_end_too(scene: Scene) -> None:
