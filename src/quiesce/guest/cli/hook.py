@@ -44,10 +44,13 @@ def run(arguments: Namespace) -> int:
 
 def _announce(arguments: Namespace) -> int:
     from quiesce.guest import announcement  # noqa: PLC0415 - same
-    from quiesce.guest.cli import check  # noqa: PLC0415 - same
 
     announcement.put(arguments.session or ulid.new(), arguments.disks)
-    return check.run(arguments)
+    from quiesce.guest.cli import check  # noqa: PLC0415 - same
+
+    return check.print_expectation(
+        disks=arguments.disks, plugin_config=None, as_json=arguments.json
+    )
 
 
 def _session(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from quiesce.guest.survey import MOST_DEADLINE_S, Order
@@ -24,11 +25,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="the snapshot freezes by itself (LVM, Btrfs, reflinks); the level is as with a freeze",
     )
-    parser.add_argument("--disks", type=_disks, metavar="N", help="disks in the backup")
+    parser.add_argument("--disks", type=positive, metavar="N", help="disks in the backup")
     parser.add_argument(
         "--deadline", type=_seconds, metavar="S", help="seconds from hold to release at most"
     )
-    parser.add_argument("--plugin-config", metavar="PATH", help="use this plugin configuration")
+    parser.add_argument(
+        "--plugin-config",
+        type=os.path.abspath,
+        metavar="PATH",
+        help="use this plugin configuration",
+    )
 
 
 def order_from(arguments: Namespace, *, door: str) -> Order:
@@ -45,7 +51,8 @@ def order_from(arguments: Namespace, *, door: str) -> Order:
     )
 
 
-def _disks(text: str) -> int:
+def positive(text: str) -> int:
+    """Return the whole number in *text*, which must be at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("at least one")

@@ -1,0 +1,143 @@
+"""Say what a backup of this machine would do, without doing anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
+from quiesce.model.consistency import Outcome
+from quiesce.model.report import ReportedMount
+
+if TYPE_CHECKING:
+    from quiesce.guest.decision import Decision
+    from quiesce.guest.mounts import FreezePlan
+    from quiesce.guest.settings import GuestSettings
+
+SCHEMA = "quiesce.check/1"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a backup would come to now, if every script and the snapshot succeed."""
+
+    settings: GuestSettings
+    disks: dict[str, Any]
+    way: Way
+    decision: Decision
+    mounts: tuple[ReportedMount, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """0 as configured, 3 where a lower level is to be expected, 4 where a run would abort."""
+        return self.decision.exit_status
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document `quiesce.check/1`."""
+        return {
+            "schema": SCHEMA,
+            "settings": self.settings.to_json(),
+            "disks": self.disks,
+            "requested": self.decision.requested.value,
+            "expected": self.decision.reached.value,
+            "outcome": self.decision.outcome.value,
+            "way": self.way.value,
+            "errors": [asdict(error) for error in self.decision.errors],
+            "warnings": list(self.warnings),
+            "notes": list(self.settings.notes),
+            "mounts": [asdict(mount) for mount in self.mounts],
+        }
+
+
+def expect(settings: GuestSettings, plan: FreezePlan, *, disks: dict[str, Any]) -> Expectation:
+    """Return what a backup with *settings* and *plan* would come to; *disks* as in the report."""
+    failures = [Failure(Cause.REFUSED, error) for error in settings.refused]
+    before = _happened(settings, disks, failures)
+    if way_of_snapshot(before) is Way.FROZEN:
+        failures += [Failure(Cause.FREEZE, error, "freeze") for error in _freeze_errors(plan)]
+    happened = _happened(settings, disks, failures)
+    way = way_of_snapshot(happened)
+    return Expectation(
+        settings=settings,
+        disks=disks,
+        way=way,
+        decision=decide(happened),
+        mounts=_mounts(plan, way),
+        warnings=(*settings.warnings, *plan.warnings),
+    )
+
+
+def _happened(settings: GuestSettings, disks: dict[str, Any], failures: list[Failure]) -> Happened:
+    return Happened(
+        configured=settings.configured,
+        freeze_wanted=settings.freeze_enabled,
+        continue_on_failure=settings.continue_on_failure,
+        single_disk=disks["count"] == 1,
+        failures=tuple(failures),
+        snapshot_taken=True,
+    )
+
+
+def _freeze_errors(plan: FreezePlan) -> list[QuiesceError]:
+    if not plan.mounts:
+        return [QuiesceError("FsFreezeFailed", "there is no file system to freeze")]
+    return [
+        QuiesceError("FsFreezeFailed", f"{blocker.path} cannot be frozen: {blocker.reason}")
+        for blocker in plan.blockers
+    ]
+
+
+def _mounts(plan: FreezePlan, way: Way) -> tuple[ReportedMount, ...]:
+    reasons = {blocker.path: blocker.reason for blocker in plan.blockers}
+    planned = [
+        ReportedMount(
+            mount.path,
+            mount.fstype,
+            mount.device,
+            frozen=way is Way.FROZEN,
+            reason=reasons.get(mount.path, None if way is Way.FROZEN else _WHY_NOT[way]),
+        )
+        for mount in plan.mounts
+    ]
+    return (*planned, *plan.left_out)
+
+
+_WHY_NOT = {
+    Way.UNFROZEN: "nothing will be frozen",
+    Way.NO_SNAPSHOT: "there will be no snapshot",
+}
+
+
+def told(expectation: Expectation) -> list[str]:
+    """Return the lines that tell a person the same."""
+    settings = expectation.settings
+    decision = expectation.decision
+    lines = [f"configuration  {settings.source or 'none: no script will run'}"]
+    for plugin in settings.plugins:
+        lines += [
+            f"{spec.phase + '-script':<15}{spec.path} (within {spec.timeout_s:g} s)"
+            for spec in (plugin.pre, plugin.post)
+        ]
+    lines.append(f"disks          {expectation.disks['count']}")
+    lines += [_told_mount(mount) for mount in expectation.mounts]
+    lines += [f"note: {note}" for note in settings.notes]
+    lines += [f"warning: {warning}" for warning in expectation.warnings]
+    for error in decision.errors:
+        lines += [f"{error.name}: {error.message}", f"  next: {error.action}"]
+    lines.append(_verdict(decision))
+    return lines
+
+
+def _told_mount(mount: ReportedMount) -> str:
+    verb = "freezes" if mount.frozen else "leaves"
+    reason = f" ({mount.reason})" if mount.reason else ""
+    return f"{verb:<15}{mount.path} {mount.fstype}{reason}"
+
+
+def _verdict(decision: Decision) -> str:
+    if decision.outcome is Outcome.ABORTED:
+        return "a backup would abort: continueBackupOnFailure is false"
+    wanted = f", not {decision.requested.value}" if decision.outcome is not Outcome.COMPLETE else ""
+    return f"a backup would be consistent to the level {decision.reached.value}{wanted}"
