@@ -15,7 +15,7 @@ from quiesce.demo.vm import Vm, VmDisk, create_overlay, running
 from quiesce.system.deadline import Deadline
 
 _IMAGE_S = 280
-_BOOT_S = 120
+_BOOT_S = 240
 _CONSOLES = Path(__file__).parents[2] / "build" / "consoles"
 
 

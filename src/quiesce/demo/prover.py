@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from quiesce.demo.checks import Check
     from quiesce.demo.ledger import Commit
 
-_BOOT_S = 120.0
+_BOOT_S = 240.0
 _CHECK_S = 120.0
 _OFF_S = 60.0
 _AMCHECK = (
@@ -78,7 +78,7 @@ def prove(
 def _inside(restored: vm.Vm, expected: Expected) -> list[Check]:
     """Check what the running machine shows; the kernel's log first, before anybody adds to it."""
     deadline = Deadline.after(_CHECK_S)
-    kernel_log = restored.output_of(["/usr/bin/dmesg"], deadline=deadline)
+    kernel_log = restored.output_of(["/usr/bin/dmesg", "--kernel"], deadline=deadline)
     comparison = ledger.compare(
         expected.commits,
         load.present_numbers(restored.postgresql),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MACHINE = "demo"
 _IMAGE_S = 420.0
-_BOOT_S = 120.0
+_BOOT_S = 240.0
 _COMMAND_S = 240.0
 _LOAD_S = 60.0
 _COMMITS = 200  # before the backup, and once more after it
