@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from quiesce.ports import BlobStore
     from quiesce.vault.domain import Domain
+    from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.log import LogState
 
 
@@ -35,7 +36,7 @@ class Intent:
 
 @contextmanager
 def writing_session(
-    store: BlobStore, vault_id: bytes, domain: Domain, intent: Intent
+    store: BlobStore, head: VaultHeader, domain: Domain, intent: Intent
 ) -> Iterator[WritingSession]:
     """Open a session as `Vault.session` says."""
     minted = str(uuids.uuid4())
@@ -43,7 +44,7 @@ def writing_session(
     opened = domain.state.opened[intent.sid]
     for sid in _open_sessions(domain.state, intent):
         domain.append(partial(_abort_on, sid))
-    with PackWriter(store, vault_id, domain.name, intent.sid) as packs:
+    with PackWriter(store, head, domain.name, intent.sid) as packs:
         base = _base_reader(store, domain, opened.base)
         session = WritingSession(store, domain, opened, packs=packs, base=base)
         try:

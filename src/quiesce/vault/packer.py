@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from quiesce.ports import BlobStore
+    from quiesce.vault.format.header import VaultHeader
 
 _UPLOADS: Final = 2
 
@@ -35,9 +36,9 @@ class PackWriter:
     way, without their errors; `flush` reports them.
     """
 
-    def __init__(self, store: BlobStore, vault_id: bytes, domain: str, sid: str) -> None:
+    def __init__(self, store: BlobStore, head: VaultHeader, domain: str, sid: str) -> None:
         self._store = store
-        self._vault_id = vault_id
+        self._head = head
         self._domain = domain
         self._sid = sid
         self._places: list[Place | None] = []
@@ -93,7 +94,10 @@ class PackWriter:
         if kind in self._open and not self._open[kind][1].has_room(len(stored)):
             self.seal(kind)
         if kind not in self._open:
-            self._open[kind] = (len(self._places), pack.PackBuilder(self._vault_id, kind))
+            self._open[kind] = (
+                len(self._places),
+                pack.PackBuilder(self._head.vault_id, kind, self._head.pack_bytes),
+            )
             self._places.append(None)
         number, builder = self._open[kind]
         offset = builder.add(chunk_id, stored, plain_bytes, flags)

@@ -115,7 +115,7 @@ class Vault:
             raise ValueError(f"not a session's id: {sid!r}")
         domain = self._domain(names.domain_of(machine))
         intent = Intent(sid, machine, uuid, same_machine)
-        return writing_session(self._store, self._head.vault_id, domain, intent)
+        return writing_session(self._store, self._head, domain, intent)
 
     def read(self, point: PointSummary) -> PointReader:
         """Open *point* for reading. Raises QuiesceError PointNotFound or VaultDamaged."""

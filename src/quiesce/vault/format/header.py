@@ -23,10 +23,12 @@ _VAULT_ID_BYTES: Final = 16
 class VaultHeader:
     """The vault's identity; hosts may pin the hash of its encoding.
 
-    *unknown_to_write* are features that a writer must know and this version does not.
+    Packs are sealed at *pack_bytes*. *unknown_to_write* are features that a writer must know and
+    this version does not.
     """
 
     vault_id: bytes
+    pack_bytes: int = PACK_BYTES
     unknown_to_write: tuple[str, ...] = ()
 
     def require_writable(self) -> None:
@@ -43,7 +45,7 @@ class VaultHeader:
                 "format": FORMAT,
                 "vault_id": self.vault_id.hex(),
                 "chunk_bytes": CHUNK_BYTES,
-                "pack_bytes": PACK_BYTES,
+                "pack_bytes": self.pack_bytes,
                 "features": {
                     "read": [UNENCRYPTED],
                     "write": [UNENCRYPTED],
@@ -78,7 +80,8 @@ def parse(raw: bytes) -> VaultHeader:
     vault_id = bytes.fromhex(str(header.get("vault_id")))
     if len(vault_id) != _VAULT_ID_BYTES:
         raise ValueError("the vault id is not 16 bytes")
-    return VaultHeader(vault_id, unknown["write"])
+    pack_bytes = document.number(header.get("pack_bytes"), MAX_PACK_BYTES)
+    return VaultHeader(vault_id, pack_bytes, unknown["write"])
 
 
 def _unknown(features: Any, use: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from quiesce.vault.format import names
-from quiesce.vault.format.header import MAX_PACK_BYTES, PACK_BYTES
+from quiesce.vault.format.header import MAX_PACK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,10 +62,11 @@ def parse_frame(raw: bytes) -> tuple[int, int, int, int]:
 
 
 class PackBuilder:
-    """Builds one pack in memory; `seal` ends it."""
+    """Builds one pack in memory; `seal` ends it. It is full at *target_bytes*."""
 
-    def __init__(self, vault_id: bytes, kind: str) -> None:
+    def __init__(self, vault_id: bytes, kind: str, target_bytes: int) -> None:
         self._vault_id = vault_id
+        self._target_bytes = target_bytes
         self._kind = kind
         self._data = bytearray(_header(vault_id, kind, copy=0))
         self._rows = bytearray()
@@ -74,7 +75,7 @@ class PackBuilder:
     @property
     def full(self) -> bool:
         """Whether the pack has reached its size."""
-        return len(self._data) >= PACK_BYTES
+        return len(self._data) >= self._target_bytes
 
     def has_room(self, stored_bytes: int) -> bool:
         """Whether another chunk of *stored_bytes* keeps the pack below the hard limit."""

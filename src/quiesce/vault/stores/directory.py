@@ -97,7 +97,10 @@ class DirectoryStore:
             except (FileNotFoundError, NotADirectoryError):
                 raise KeyError(name) from None
             try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                mode = os.fstat(descriptor).st_mode
+                if stat.S_ISDIR(mode):
+                    raise KeyError(name)
+                if not stat.S_ISREG(mode):
                     raise QuiesceError("VaultDamaged", f"{name} is not a regular file")
                 yield descriptor
             finally:
