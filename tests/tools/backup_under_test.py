@@ -57,7 +57,7 @@ def break_at(fault: str, state_dir: Path, told: Told) -> Callable[[str], None]:
     """Return the failpoint's action."""
 
     def action(step: str) -> None:
-        if told.first is not None:
+        if told.first is not None and fault != "supervisor":
             told.first()
         told.say(broken=step)
         if fault in ("supervisor", "both"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.jobs.account import Account, BackupRun
+from quiesce.jobs.interruption import interruptible
 from quiesce.policy import limits
 from quiesce.policy.claim import claim, may_take
 from quiesce.ports import ThawAnswer
@@ -63,11 +64,12 @@ def backup(
     *supervisor* makes the guard of a session id, as a context. Whatever happens, when this
     returns or raises the guest has been thawed and released, the machine runs if it ran, and
     nothing of the backup is left on it; where that could not be done, the run's error is
-    UndoIncomplete. Raises what is no QuiesceError, KeyboardInterrupt among them.
+    UndoIncomplete. Raises what is no QuiesceError; KeyboardInterrupt where SIGINT, SIGTERM or
+    SIGHUP came, which waits for what is being put back.
     """
     account = Account(machine.name, ulid.new(), wants_agent=machine.wants_agent)
     try:
-        with contextlib.ExitStack() as stack:
+        with interruptible() as interruption, contextlib.ExitStack() as stack:
             guard = stack.enter_context(supervisor(account.session))
             if machine.guest is not None:
                 stack.callback(machine.guest.close)
@@ -82,7 +84,7 @@ def backup(
                     same_machine=same_machine,
                 )
             )
-            with account.keeping_errors():
+            with interruption.allowed(), account.keeping_errors():
                 _protect(
                     account,
                     guest=machine.guest,
