@@ -63,10 +63,11 @@ def test_mountinfo_is_read_field_by_field() -> None:
 
 
 def test_what_is_on_disks_and_writable_is_frozen_deepest_first_and_the_root_last() -> None:
+    var = mount("/var", "8:2")
     found = plan(
         mount("/", "8:1"),
-        mount("/var", "8:2"),
-        mount("/var/lib/db", "8:3", "xfs"),
+        var,
+        mount("/var/lib/db", "8:3", "xfs", parent=var.mount_id),
         mount("/srv", "8:4", "btrfs"),
     )
 
