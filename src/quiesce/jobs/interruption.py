@@ -56,8 +56,7 @@ def interruptible() -> Iterator[Interruption]:
         return
     before: list[tuple[signal.Signals, Any]] = []
     try:
-        for number in _SIGNALS:
-            before.append((number, signal.signal(number, interruption.receive)))
+        before.extend((number, signal.signal(number, interruption.receive)) for number in _SIGNALS)
         yield interruption
     finally:
         for number, handler in before:
