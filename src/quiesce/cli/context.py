@@ -24,7 +24,6 @@ _GLOBAL = (
     click.option("--vault", metavar="URL", envvar="QUIESCE_VAULT", help="Vault, as file:///PATH."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     click.option("--quiet", is_flag=True, help="Only the answer and errors."),
-    click.option("--verbose", is_flag=True, help="Log events on stderr."),
 )
 
 
@@ -36,7 +35,6 @@ class Common:
     vault: str | None = None
     as_json: bool = False
     quiet: bool = False
-    verbose: bool = False
 
     @property
     def output(self) -> Output:
@@ -63,7 +61,7 @@ def verb(command: Callable[..., ExitStatus]) -> Callable[..., ExitStatus]:
     @click.pass_context
     @functools.wraps(command)
     def with_common(context: click.Context, *args: Any, **kwargs: Any) -> ExitStatus:
-        names = ("config", "vault", "as_json", "quiet", "verbose")
+        names = ("config", "vault", "as_json", "quiet")
         later = Common(**{name: kwargs.pop(name) for name in names})
         common = context.ensure_object(Common).with_later(later)
         context.find_root().obj = common
