@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
-import tomllib
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quiesce.errors import QuiesceError
