@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,23 +12,27 @@ _MARGIN_S = 30.0
 _LONGEST_S = 4 * 3600.0
 
 
-def freeze_s(check: Mapping[str, object] | None) -> float:
-    """Return the seconds within which a freeze is answered, scripts included.
+def freeze_s(check: Mapping[str, Any] | None) -> float:
+    """Return the seconds within which a freeze is answered, scripts and flushing included.
 
-    *check* is what the guest announced, which may be hostile; None: unknown.
+    *check* is the `quiesce.check/1` that the guest announced and may be hostile; None: unknown.
     """
-    return _limit_s(check, "hold_limit_s")
+    return _limit_s(check, ("timeout_s",))
 
 
-def thaw_s(check: Mapping[str, object] | None) -> float:
+def thaw_s(check: Mapping[str, Any] | None) -> float:
     """Return the seconds within which a thaw is answered, scripts included."""
-    return _limit_s(check, "release_limit_s")
+    return _limit_s(check, ())
 
 
-def _limit_s(check: Mapping[str, object] | None, key: str) -> float:
-    announced = None if check is None else check.get(key)
-    if isinstance(announced, bool) or not isinstance(announced, (int, float)):
+def _limit_s(check: Mapping[str, Any] | None, own: tuple[str, ...]) -> float:
+    """Return the sum of the *own* settings and of what each plugin's script may take."""
+    try:
+        settings = (check or {})["settings"]
+        plugins = settings["plugins"]
+        seconds = [settings[name] for name in own]
+        seconds += [plugin["timeoutInSeconds"] for plugin in plugins]
+        total = sum(float(one) for one in seconds)
+    except (KeyError, TypeError, ValueError, IndexError):
         return _UNKNOWN_S
-    if not 0 <= announced < _LONGEST_S:
-        return _UNKNOWN_S
-    return announced + _MARGIN_S
+    return total + _MARGIN_S if 0 <= total < _LONGEST_S else _UNKNOWN_S
