@@ -47,7 +47,7 @@ class NoAnswerError(Exception):
 
 
 class CommandLostError(NoAnswerError):
-    """The agent answers, but not to this command: it was restarted. The connection is good."""
+    """The agent answers, but not to this command: it was restarted."""
 
 
 class _NotJsonError(NoAnswerError):
@@ -63,15 +63,18 @@ class Executed:
 
 
 class Agent:
-    """A connection to a guest agent's socket.
-
-    After a NoAnswerError other than CommandLostError it is of no further use.
-    """
+    """A connection to a guest agent's socket, of use only as long as it is in step."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._received = bytearray()
         self._probes: set[int] = set()
+        self._is_waiting = False
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether every command was answered, so that the next answer is the next command's."""
+        return not self._is_waiting
 
     @classmethod
     def connect(cls, path: Path, *, deadline: Deadline) -> Agent:
@@ -126,8 +129,10 @@ class Agent:
         Raises AgentError, NoAnswerError; CommandLostError where the agent was restarted.
         """
         request = {"execute": name, **({"arguments": arguments} if arguments else {})}
+        self._is_waiting = True
         self._send(json.dumps(request).encode() + b"\n", deadline)
         answer = self._answer(deadline)
+        self._is_waiting = False
         if "return" in answer:
             return answer["return"]
         error = answer.get("error")

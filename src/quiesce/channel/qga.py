@@ -128,6 +128,8 @@ class Qga:
 
     def _synchronized(self, deadline: Deadline) -> Agent:
         """Return a connection that is in step with the agent."""
+        if self._agent is not None and not self._agent.is_in_step:
+            self.close()
         if self._agent is None:
             agent = Agent.connect(self._path, deadline=deadline)
             try:

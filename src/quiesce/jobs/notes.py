@@ -76,7 +76,8 @@ class NoteFile:
 
     def remove(self) -> None:
         """Remove the note, then what belongs to it; whoever removes holds the lock."""
-        for path in (self.path, self.socket_path, self.lock_path):
+        half_written = self.directory.glob(f".{self.path.name}.*")
+        for path in (self.path, *half_written, self.socket_path, self.lock_path):
             path.unlink(missing_ok=True)
 
 
@@ -88,8 +89,9 @@ def note_directory(state_dir: Path) -> Path:
 
 
 def note_files(state_dir: Path) -> Iterator[NoteFile]:
-    """Yield the notes in *state_dir*, oldest first."""
+    """Yield the notes in *state_dir*, oldest first, also those of which only the lock is there."""
     directory = note_directory(state_dir)
-    for path in sorted(directory.glob("*.json")):
-        if ulid.is_ulid(path.stem):
-            yield NoteFile(directory, path.stem)
+    found = {path.stem for path in directory.iterdir() if path.suffix in (".json", ".lock")}
+    for session in sorted(found):
+        if ulid.is_ulid(session):
+            yield NoteFile(directory, session)

@@ -72,13 +72,17 @@ class Supervisor:
     def note(self, **facts: object) -> None:
         """Change the note; durable when this returns.
 
-        Raises QuiesceError SupervisorUnavailable where the guest is to be at rest and the
-        supervisor is dead; the note is as before then. OSError where it cannot be written.
+        Raises QuiesceError SupervisorUnavailable where it cannot be written, and where the guest
+        is to be at rest and the supervisor is dead; the note is as before then.
         """
         if facts.get("at_rest") and not self._line.is_alive():
             raise QuiesceError("SupervisorUnavailable", "the supervisor has died")
         changed = self._note.with_facts(**facts)
-        self._file.write(changed)
+        try:
+            self._file.write(changed)
+        except OSError as exc:
+            message = f"cannot write {self._file.path}: {exc.strerror}"
+            raise QuiesceError("SupervisorUnavailable", message) from exc
         self._note = changed
 
     def hand_over(self, descriptor: int) -> None:
@@ -371,7 +375,7 @@ def _recover(file: NoteFile, undo: Undo) -> Recovered | None:
         error = QuiesceError("UndoIncomplete", f"{file.path}: {exc}")
         return Recovered(file.session, "", error)
     if note is None:
-        # Its backup ended between our listing and our lock.
+        # Its backup ended just now, or died before it had begun.
         file.remove()
         return None
     try:

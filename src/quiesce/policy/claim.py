@@ -6,7 +6,7 @@ decision table. Several findings: the lowest level and the strictest outcome win
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import ConsistencyLevel, Outcome, lowest, strictest
@@ -17,6 +17,7 @@ _HOOK_ABORT = 4
 _THAW_DEGRADED = 3
 _THAW_DISCARD = 4
 _THAW_DEAD = 5
+_SEE_HOOK = "in the guest: quiesce-guest report; quiesce-guest install qga --restart"
 _EXPIRED = "FreezeWindowExpired"
 
 
@@ -207,6 +208,8 @@ def _of_missing_report(seen: Seen) -> _Finding:
         warning = "HookMissing: quiesce-guest's hook is not in the agent; no application was held"
         return _Finding(level, warnings=(warning,))
     error = _error("GuestReportUnavailable", "the guest's own report cannot be read")
+    if seen.hook:
+        error = replace(error, action=_SEE_HOOK)
     return _Finding(level, Outcome.DEGRADED, (error,))
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from quiesce import wiring
-from quiesce.jobs.notes import note_files
 from quiesce.jobs.undo import recover_left_behind
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
@@ -65,7 +64,7 @@ class Scene:
             "qemu": self.qemu.state() != self.before and self.qemu.state(),
             "guest at rest": self.agent.at_rest,
             "scratch": sorted(path.name for path in (self.state_dir / "scratch").glob("*")),
-            "notes": [file.session for file in note_files(self.state_dir)],
+            "notes": sorted(path.name for path in (self.state_dir / "undo").glob("*")),
             "objects": self.objects() - self.objects_before,
             "held sockets": _is_served(self.agent),
         }

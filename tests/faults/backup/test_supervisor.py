@@ -315,6 +315,30 @@ def test_the_next_command_keeps_the_note_of_what_it_cannot_undo(scene: Scene) ->
     assert scene.left() == []
 
 
+def test_the_next_command_sweeps_up_after_a_backup_that_died_before_its_note(
+    scene: Scene,
+) -> None:
+    undo_directory = scene.state_dir / "undo"
+    undo_directory.mkdir()
+    (undo_directory / f"{scene.session}.lock").touch()
+    (undo_directory / f".{scene.session}.json.0123abcd").touch()
+
+    assert recover_left_behind(scene.state_dir, scene.undo) == ()
+    assert scene.left() == []
+
+
+def test_a_note_that_cannot_be_written_is_an_error_before_what_it_undoes(scene: Scene) -> None:
+    with scene.supervised() as guard:
+        directory = scene.state_dir / "undo"
+        directory.rename(scene.state_dir / "away")
+        with pytest.raises(QuiesceError) as caught:
+            guard.note(at_rest=True)
+        (scene.state_dir / "away").rename(directory)
+
+    assert caught.value.name == "SupervisorUnavailable"
+    assert scene.undone() == []
+
+
 def test_a_second_supervisor_waits_for_the_backups_end(scene: Scene) -> None:
     """As systemd starts one when the first was killed."""
     with scene.supervised():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import tempfile
@@ -215,6 +216,25 @@ def test_a_slow_answer_is_waited_for_and_not_mistaken(
 
     assert (frozen, thawed) == (FreezeAnswer(2), ThawAnswer(2))
     assert guest.report(session=session, deadline=soon()) is not None
+
+
+def test_after_an_interrupted_freeze_the_thaw_has_its_own_answer(
+    agent: StandinAgent, guest: Qga
+) -> None:
+    outlook = look(guest)
+    agent.behaviour.frozen = 7
+    agent.behaviour.thawed = 5
+    agent.behaviour.late_s = {"guest-fsfreeze-freeze": 0.5}
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            guest.freeze(outlook, deadline=soon())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert guest.thaw(deadline=soon()) == ThawAnswer(5)
+    assert not agent.at_rest
 
 
 def test_thawing_twice_is_harmless(guest: Qga) -> None:

@@ -118,6 +118,14 @@ def test_each_row_is_claimed_as_written(
     assert claimed.keep == (outcome is not ABORTED), row
 
 
+def test_where_the_hook_announced_and_left_no_report_the_hook_is_to_be_looked_at() -> None:
+    (announced,) = claim(good(report=None)).errors
+    (unknown,) = claim(good(report=None, hook=None)).errors
+
+    assert "install qga" in announced.action
+    assert "guest-exec" in unknown.action
+
+
 def test_a_missing_hook_is_a_warning() -> None:
     (warning,) = claim(good(hook=False, report=None)).warnings
 
