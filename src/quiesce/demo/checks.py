@@ -141,13 +141,19 @@ def _level_findings(point: Mapping[str, Any], evidence: Mapping[str, Any]) -> li
 def _report_findings(point_id: str, report: Mapping[str, Any] | None) -> list[str]:
     if report is None:
         return ["the guest's report is missing"]
+    scripts = {step["name"]: step["status"] for step in report["steps"] if step["kind"] == "script"}
     findings = [
-        f"{step['name']} is {step['status']}" for step in report["steps"] if step["status"] != "ok"
+        f"{name} is {scripts.get(name, 'missing')}"
+        for name in ("pre-script", "post-script")
+        if scripts.get(name) != "ok"
     ]
+    findings += [
+        f"{mount['path']} is not frozen" for mount in report["mounts"] if not mount["frozen"]
+    ]
+    if not report["mounts"]:
+        findings.append("no file system was frozen")
     if report["session"] != point_id:
         findings.append(f"the report is of session {report['session']}")
-    scripts = {step["name"] for step in report["steps"] if step["kind"] == "script"}
-    findings += [f"no {name}" for name in ("pre-script", "post-script") if name not in scripts]
     if report["window"] is None or report["window"]["expired"]:
         findings.append("the window expired")
     return findings

@@ -15,14 +15,14 @@ POINT = "01KAVW8Z3J5V1R9F2M4N6P8Q0S"
 def shown(**report):
     steps = [
         {"name": "pre-script", "kind": "script", "status": "ok"},
-        {"name": "freeze", "kind": "freeze", "status": "ok"},
+        {"name": "freeze", "kind": "freeze", "status": "skipped"},
         {"name": "post-script", "kind": "script", "status": "ok"},
     ]
     whole = {
         "session": POINT,
         "reached": "application",
         "steps": steps,
-        "mounts": [{"frozen": "door"}, {"frozen": "door"}],
+        "mounts": [{"path": "/data", "frozen": "door"}, {"path": "/", "frozen": "door"}],
         "window": {"expired": False},
         "facts": {"lsn": "0/3000060"},
     }
@@ -131,6 +131,8 @@ def test_the_evidence_agrees_with_the_level():
         {"window": {"expired": True}},
         {"window": None},
         {"steps": []},
+        {"mounts": []},
+        {"mounts": [{"path": "/data", "frozen": False}]},
         {"steps": [{"name": "pre-script", "kind": "script", "status": "timeout"}]},
     ],
 )
