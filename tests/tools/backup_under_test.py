@@ -57,7 +57,8 @@ def break_at(fault: str, state_dir: Path, told: Told) -> Callable[[str], None]:
     """Return the failpoint's action."""
 
     def action(step: str) -> None:
-        if told.first is not None and fault != "supervisor":
+        if told.first is not None and fault in ("kill", "both", "error"):
+            # The others go on, and send all commands.
             told.first()
         told.say(broken=step)
         if fault in ("supervisor", "both"):

@@ -91,6 +91,7 @@ class StandinAgent:
         self._handles: dict[int, tuple[str, bytearray | None, int]] = {}
         self._executed: dict[int, tuple[int, bytes]] = {}
         self._closing = False
+        self._received = b""
         self._client: socket.socket | None = None
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(os.fspath(path))
@@ -125,18 +126,25 @@ class StandinAgent:
             self._client = None
 
     def _serve_client(self, client: socket.socket) -> None:
-        received = b""
         while data := client.recv(65536):
-            received += data
-            # The sentinel ends what was half said, with an error.
-            *flushed, received = received.split(b"\xff")
+            self._received += data
+            # The sentinel ends what was half said, by a client before this one too.
+            *flushed, self._received = self._received.split(b"\xff")
             for part in flushed:
                 if part.strip():
                     self._send(client, {"error": {"desc": "Invalid JSON syntax"}})
-            *lines, received = received.split(b"\n")
+            *lines, self._received = self._received.split(b"\n")
             for line in lines:
-                if line.strip():
-                    self._answer(client, json.loads(line))
+                self._answer_line(client, line)
+
+    def _answer_line(self, client: socket.socket, line: bytes) -> None:
+        try:
+            request = json.loads(line or b"null")
+        except ValueError:
+            self._send(client, {"error": {"desc": "JSON parse error, expecting value"}})
+            return
+        if request is not None:
+            self._answer(client, request)
 
     def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:
         name = request["execute"]

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from quiesce.channel.agent import is_held
+from quiesce.channel.agent import Agent, NoAnswerError, is_held
 from quiesce.channel.qga import Qga
 from quiesce.errors import QuiesceError
 from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
 from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
-from tools.standin_agent import StandinAgent, standin_agent
+from tools.standin_agent import PROGRAM, StandinAgent, standin_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -290,13 +290,20 @@ def test_a_report_that_is_a_moment_late_is_waited_for(agent: StandinAgent, guest
     assert guest.report(session=session, deadline=soon()) is not None
 
 
-def test_a_report_without_end_is_cut_off(agent: StandinAgent, guest: Qga) -> None:
+def test_an_answer_without_end_is_cut_off(agent: StandinAgent, guest: Qga) -> None:
     agent.behaviour.report_output = b'{"a": "' + b"x" * (13 * 1024 * 1024) + b'"}'
     session = ulid.new()
     guest.freeze(look(guest, session), deadline=soon())
     guest.thaw(deadline=soon())
+    none = guest.report(session=session, deadline=soon())
+    guest.close()
+    with contextlib.closing(Agent.connect(agent.path, deadline=soon())) as connection:
+        connection.synchronize(deadline=soon())
 
-    assert guest.report(session=session, deadline=soon()) is None
+        with pytest.raises(NoAnswerError, match="too large"):
+            connection.run([PROGRAM, "report", "--session", session, "--json"], deadline=soon())
+
+    assert none is None
 
 
 def test_a_missing_socket_is_an_unreachable_machine() -> None:
@@ -380,7 +387,10 @@ def test_a_machine_without_an_agent_is_no_agent(qemu_socket: Path) -> None:
     assert outlook == GuestOutlook(agent=False)
 
 
-def test_a_thaw_waits_for_the_socket_to_be_free(agent: StandinAgent, guest: Qga) -> None:
+def test_a_thaw_waits_for_the_socket_to_be_free(
+    agent: StandinAgent, guest: Qga, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quiesce.channel.agent._BUSY_S", 0.1)
     holder = socket.socket(socket.AF_UNIX)
     holder.connect(str(agent.path))
     timer = threading.Timer(0.5, holder.close)

@@ -52,6 +52,22 @@ def test_putting_back_is_not_interrupted_by_more_signals() -> None:
     assert reached == ["put back"]
 
 
+def test_thawing_in_the_body_is_not_interrupted_by_more_signals() -> None:
+    reached = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        interruptible() as interruption,
+        interruption.allowed(),
+    ):
+        try:
+            interrupt(signal.SIGTERM)
+        finally:
+            interrupt(signal.SIGTERM)
+            reached.append("thawed")
+
+    assert reached == ["thawed"]
+
+
 def test_a_signal_that_comes_too_late_ends_the_command_all_the_same() -> None:
     reached = []
     with pytest.raises(KeyboardInterrupt), interruptible() as interruption:
