@@ -92,7 +92,12 @@ class _Wrapped:
         return self._points.follow(result, self._name)
 
     def __exit__(self, *details: object) -> Any:
-        self._points.step(f"before {self._name} exit")
+        try:
+            self._points.step(f"before {self._name} exit")
+        except BaseException as exc:
+            # A context's exit is always run; that it fails is a fault inside it.
+            self._port.__exit__(type(exc), exc, exc.__traceback__)
+            raise
         handled = self._port.__exit__(*details)
         self._points.step(f"after {self._name} exit")
         return handled
