@@ -96,7 +96,11 @@ class BareQemu:
         wait_until(lambda: self.rounds() >= goal, f"the guest to reach round {goal}")
 
     def state(self) -> dict[str, Any]:
-        """What must be as before when a backup is over: nodes, jobs, exports, run state."""
+        """What must be as before when a backup is over: nodes, jobs, exports, run state.
+
+        The descriptors too, but a QEMU that does not run closes none before it does.
+        """
+        status = self.monitor("query-status")["status"]
         return {
             "nodes": sorted(node["node-name"] for node in self.monitor("query-named-block-nodes")),
             "disks": {
@@ -105,8 +109,8 @@ class BareQemu:
             },
             "jobs": self.monitor("query-jobs"),
             "exports": self.monitor("query-block-exports"),
-            "fdsets": self.monitor("query-fdsets"),
-            "status": self.monitor("query-status")["status"],
+            "fdsets": self.monitor("query-fdsets") if status == "running" else [],
+            "status": status,
         }
 
 

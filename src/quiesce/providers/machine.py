@@ -131,10 +131,10 @@ def _reason(entry: Mapping[str, Any], drive: Drive) -> str | None:
         return "firmware"
     if drive.inserted["ro"]:
         return "read-only"
-    if entry["removable"]:
-        return "removable"
     if not entry.get("qdev"):
         return "no device uses it"
+    if entry["removable"]:
+        return "removable"
     return None
 
 

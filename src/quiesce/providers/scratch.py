@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quiesce.errors import QuiesceError
+from quiesce.system import process
+from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
     from quiesce.model.disk import Disk
     from quiesce.providers.qmp import QmpConnection
 
 # A guest that writes over more than this while it is copied breaks its snapshot, nothing else.
 _NEEDED_PERCENT = 5
+_UNMOUNT_S = 5.0
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class ScratchMaker(Protocol):
@@ -75,5 +80,27 @@ def make_directory(directory: Path, disks: Iterable[Disk]) -> None:
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove *directory* with everything in it; harmless where there is none."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove *directory* with everything in it; harmless where there is none.
+
+    Raises QuiesceError UndoIncomplete where something stays.
+    """
+    try:
+        for mounted in _mounts_in(directory):
+            process.run(["umount", "--lazy", mounted], deadline=Deadline.after(_UNMOUNT_S))
+        for path in directory.glob("*.raw"):
+            # A QEMU that is paused keeps it open until it runs again.
+            os.truncate(path, 0)
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except (OSError, QuiesceError) as exc:
+        raise QuiesceError("UndoIncomplete", f"{directory} stays: {exc}") from exc
+
+
+def _mounts_in(directory: Path) -> Iterator[str]:
+    """Yield what is mounted in *directory*: FUSE exports whose QEMU has died."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    for line in mounts.splitlines():
+        place = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split()[4])
+        if place.startswith(f"{directory}/"):
+            yield place
