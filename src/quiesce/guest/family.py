@@ -33,11 +33,12 @@ class Family:
         children: dict[int, list[int]] = {}
         for pid, parent in _parents():
             children.setdefault(parent, []).append(pid)
-        own = set(children.get(os.getpid(), ())) - self._before
-        found = [child for child in own if not self.reap(child)]
+        own = [child for child in children.get(os.getpid(), ()) if child not in self._before]
+        found = list(own)
         for member in found:  # grows while it is walked
             found.extend(children.get(member, ()))
-        return found
+        reaped = {child for child in own if self.reap(child)}
+        return [member for member in found if member not in reaped]
 
     def reap(self, child: int) -> bool:
         """Return whether *child* has ended and is reaped."""
@@ -54,12 +55,14 @@ class Family:
     def end(self) -> int:
         """Kill until nobody is left; how many could not be killed within 5 s."""
         deadline = Deadline.after(_KILL_LIMIT_S)
-        members = self.members()
-        while members and not deadline.passed():
+        while not deadline.passed():
+            reaped = len(self.statuses)
+            members = self.members()
+            if not members and len(self.statuses) == reaped:
+                return 0  # where one was reaped, its youngest may not have been seen
             _signal(members, signal.SIGKILL)
             time.sleep(_LOOK_AGAIN_S)
-            members = self.members()
-        return len(members)
+        return len(self.members())
 
 
 @contextlib.contextmanager

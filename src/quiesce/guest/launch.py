@@ -47,6 +47,7 @@ def discard(descriptor: int) -> None:
         (os.POSIX_SPAWN_DUP2, descriptor, 0),
         (os.POSIX_SPAWN_DUP2, null, 1),
         (os.POSIX_SPAWN_DUP2, null, 2),
+        *((os.POSIX_SPAWN_CLOSE, each) for each in _inheritable()),
     ]
     with _world_of_scripts(), contextlib.suppress(OSError):
         os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=actions, setsid=True)
@@ -69,11 +70,22 @@ def _spawn(
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, stdout, 1),
                 (os.POSIX_SPAWN_DUP2, stderr, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
             ],
             setsid=True,
             setsigmask=(),
             setsigdef=_DEFAULTED,
         )
+
+
+def _inheritable() -> list[int]:
+    """Return the descriptors above the standard three that a program of ours would inherit."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the listing's own descriptor is gone
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 @contextlib.contextmanager
