@@ -166,7 +166,7 @@ def _evidence(value: Any) -> Evidence:
             warnings=tuple(str(warning) for warning in value["warnings"]),
             skipped_disks=tuple(dict(skipped) for skipped in value["skipped_disks"]),
         )
-    except (KeyError, TypeError, AttributeError) as exc:
+    except (KeyError, TypeError, AttributeError, OverflowError) as exc:
         raise ValueError(f"the manifest's evidence is not complete: {exc!r}") from exc
 
 
