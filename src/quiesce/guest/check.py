@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
+from quiesce.guest.mounts import freeze_errors
 from quiesce.model.consistency import Outcome
 from quiesce.model.report import ReportedMount
 
 if TYPE_CHECKING:
+    from quiesce.errors import ExitStatus
     from quiesce.guest.decision import Decision
     from quiesce.guest.mounts import FreezePlan
     from quiesce.guest.settings import GuestSettings
@@ -56,7 +57,7 @@ def expect(settings: GuestSettings, plan: FreezePlan, *, disks: dict[str, Any]) 
     failures = [Failure(Cause.REFUSED, error) for error in settings.refused]
     before = _happened(settings, disks, failures)
     if way_of_snapshot(before) is Way.FROZEN:
-        failures += [Failure(Cause.FREEZE, error, "freeze") for error in _freeze_errors(plan)]
+        failures += [Failure(Cause.FREEZE, error, "freeze") for error in freeze_errors(plan)]
     happened = _happened(settings, disks, failures)
     way = way_of_snapshot(happened)
     return Expectation(
@@ -78,15 +79,6 @@ def _happened(settings: GuestSettings, disks: dict[str, Any], failures: list[Fai
         failures=tuple(failures),
         snapshot_taken=True,
     )
-
-
-def _freeze_errors(plan: FreezePlan) -> list[QuiesceError]:
-    if not plan.mounts:
-        return [QuiesceError("FsFreezeFailed", "there is no file system to freeze")]
-    return [
-        QuiesceError("FsFreezeFailed", f"{blocker.path} cannot be frozen: {blocker.reason}")
-        for blocker in plan.blockers
-    ]
 
 
 def _mounts(plan: FreezePlan, way: Way) -> tuple[ReportedMount, ...]:

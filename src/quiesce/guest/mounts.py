@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
 from quiesce.model.report import ReportedMount
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ class FreezePlan:
     left_out: tuple[ReportedMount, ...]
     blockers: tuple[ReportedMount, ...]
     warnings: tuple[str, ...]
+
+
+def freeze_errors(plan: FreezePlan) -> list[QuiesceError]:
+    """Return FsFreezeFailed for all that keeps *plan* from being frozen, as far as is known."""
+    if not plan.mounts:
+        return [QuiesceError("FsFreezeFailed", "there is no file system to freeze")]
+    return [
+        QuiesceError("FsFreezeFailed", f"{blocker.path} cannot be frozen: {blocker.reason}")
+        for blocker in plan.blockers
+    ]
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:

@@ -7,10 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quiesce.errors import QuiesceError
 from quiesce.guest import devices, settings
 from quiesce.guest.decision import Cause
-from quiesce.guest.mounts import plan_freeze
+from quiesce.guest.mounts import freeze_errors, plan_freeze
 from quiesce.guest.record import Record, now_text
 
 if TYPE_CHECKING:
@@ -79,10 +78,9 @@ def look(order: Order) -> Survey:
     )
     for error in found.refused:
         record.fail(Cause.REFUSED, error)
-    if record.freeze_wanted and not plan.mounts:
-        record.fail(
-            Cause.FREEZE, QuiesceError("FsFreezeFailed", "there is no file system to freeze")
-        )
+    if record.freeze_wanted and (order.frozen_by == "door" or not plan.mounts):
+        for error in freeze_errors(plan):  # elsewhere trying tells better
+            record.fail(Cause.FREEZE, error)
     return Survey(found, plan, record)
 
 

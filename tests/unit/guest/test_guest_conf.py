@@ -87,7 +87,7 @@ def test_a_file_that_is_not_utf_8_is_refused_with_its_line() -> None:
     ("text", "warned"),
     [
         ("[freeze]\ndeadline = 5\n", "line 2: deadline is unknown and ignored; did you mean deadl"),
-        ("[freez]\n", "section [freez] is unknown and ignored; did you mean freeze?"),
+        ("[freezer]\n", "section [freezer] is unknown and ignored; did you mean freeze?"),
         ("[colour]\nred = 1\n", "section [colour] is unknown and ignored"),
     ],
 )
