@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from quiesce import wiring
+from quiesce.jobs.restore import restore
 from quiesce.jobs.undo import recover_left_behind
+from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
-from tools import backup_under_test
+from tools import backup_under_test, writer_guest
 from tools.bare_qemu import BareQemu, bare_qemu, wait_until
 from tools.standin_agent import StandinAgent, standin_agent
 
@@ -55,8 +57,17 @@ class Scene:
         return answer
 
     def points(self) -> list[str]:
-        """The recovery points that there are, each of which reads back."""
+        """The recovery points that there are."""
         return [point.id for point in Vault.open(DirectoryStore(self.vault_path)).points()]
+
+    def expect_readable_points(self) -> None:
+        """Restore every recovery point; both disks must be of one instant."""
+        vault = Vault.open(DirectoryStore(self.vault_path))
+        for point in vault.points():
+            disks = {disk.name: MemoryDisk(disk.size_bytes) for disk in point.disks}
+            restore(vault, point, disks, progress=SilentProgress())
+            first, second = (bytes(disk.data) for disk in disks.values())
+            writer_guest.check_instant(first, second)
 
     def left(self) -> dict[str, Any]:
         """What is not as before a backup."""
@@ -81,6 +92,19 @@ class Scene:
         assert self.left() == {}, step
         assert self.qemu.guest_errors() == 0, step
         self.qemu.wait_for_rounds(16)
+
+
+class MemoryDisk:
+    """A `BlockWriter` into memory."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.data = bytearray(size_bytes)
+
+    def write(self, start_bytes: int, data: bytes) -> None:
+        self.data[start_bytes : start_bytes + len(data)] = data
+
+    def commit(self) -> None:
+        pass
 
 
 def _objects(qemu: BareQemu) -> set[str]:
@@ -148,6 +172,7 @@ def test_whoever_dies_at_whatever_step_everything_is_as_before_afterwards(
         scene.expect_as_before(where)
         expect_whole_points(scene, known, answer, where)
     steps(scene)
+    scene.expect_readable_points()
 
 
 def expect_recovery(scene: Scene, where: str) -> None:
