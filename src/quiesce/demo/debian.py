@@ -79,6 +79,9 @@ def build_root(root: Path, *, deadline: Deadline) -> None:
     """
     process.run(
         [
+            # Its mounts of /proc and /dev end with it, even where it is killed.
+            "unshare",
+            "--mount",
             "mmdebstrap",
             "--quiet",
             "--mode=root",

@@ -24,6 +24,12 @@ SYSTEM_BYTES = 2 << 30
 DATA_BYTES = 1 << 30
 _KEPT = 2
 _HEX_DIGITS = 16
+_INSTALL = """
+mount -o loop,offset="$2" "$1" "$3"
+install -m 755 "$4" "$3/usr/local/bin/quiesce-guest"
+chroot "$3" /usr/local/bin/quiesce-guest install qga
+umount "$3"
+"""
 
 
 @dataclass(frozen=True)
@@ -119,23 +125,15 @@ def _build_base(directory: Path, deadline: Deadline) -> None:
 def _install_guest(base: Path, directory: Path, guest: Path, deadline: Deadline) -> None:
     """Copy the system image and install the guest program in the copy as a user would."""
     system = directory / "system.raw"
-    mounted = directory / "mounted"
     process.run(
         ["cp", "--sparse=always", "--reflink=auto", str(base), str(system)], deadline=deadline
     )
+    mounted = directory / "mounted"
     mounted.mkdir()
-    options = f"loop,offset={bootdisk.PARTITION_AT_BYTES}"
-    process.run(["mount", "-o", options, str(system), str(mounted)], deadline=deadline)
-    try:
-        program = mounted / "usr/local/bin/quiesce-guest"
-        shutil.copyfile(guest, program)
-        program.chmod(0o755)
-        process.run(
-            ["chroot", str(mounted), "/usr/local/bin/quiesce-guest", "install", "qga"],
-            deadline=deadline,
-        )
-    finally:
-        process.run(["umount", str(mounted)], deadline=deadline)
+    # In a mount namespace of its own: the mount ends with the shell, even where it is killed.
+    shell = ["unshare", "--mount", "sh", "-euc", _INSTALL, "sh"]
+    offset = str(bootdisk.PARTITION_AT_BYTES)
+    process.run([*shell, str(system), offset, str(mounted), str(guest)], deadline=deadline)
     mounted.rmdir()
 
 
