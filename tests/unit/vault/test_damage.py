@@ -1,0 +1,145 @@
+"""Every kind of damage to every kind of object is found, named, and never handed out as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from quiesce.errors import QuiesceError
+from quiesce.vault.repository import Vault
+from quiesce.vault.stores.memory import MemoryStore
+from vault_box import CHUNK, back_up, pattern, read_back, small_vault
+
+DISKS = {"vda": pattern(1, 9 * CHUNK) + b"\0" * CHUNK + b"compresses" * 40_000}
+
+
+def damaged(kind: str, data: bytes, at: int) -> bytes | None:
+    """Return *data* with one damage, None for a blob that is lost."""
+    match kind:
+        case "lost":
+            return None
+        case "empty":
+            return b""
+        case "cut":
+            return data[: len(data) // 2]
+        case "zeroed":
+            return bytes(len(data))
+        case "replaced":
+            return pattern(9, len(data))
+    position = at * (len(data) - 1) // 7
+    return data[:position] + bytes([data[position] ^ 0x40]) + data[position + 1 :]
+
+
+def damage(store: MemoryStore, name: str, kind: str, at: int = 0) -> None:
+    data = damaged(kind, store._blobs[name], at)
+    del store._blobs[name]
+    if data is not None:
+        store._blobs[name] = data
+
+
+KINDS = ["lost", "empty", "cut", "zeroed", "replaced"]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+    back_up(small_vault(store), DISKS)
+    return store
+
+
+def packs(store: MemoryStore, kind: str) -> list[str]:
+    return [name for name in store.list("domains/web1/packs/") if f"/{kind}-" in name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(3))
+def test_a_damaged_data_pack_is_named_with_the_range(
+    store: MemoryStore, kind: str, number: int
+) -> None:
+    name = packs(store, "d")[number]
+    damage(store, name, kind)
+    vault = Vault.open(store)
+
+    with pytest.raises(QuiesceError, match=r"disk vda, bytes \d+ to \d+") as caught:
+        read_back(vault, vault.points()[0])
+    assert caught.value.name == "VaultDamaged"
+    assert name in caught.value.message
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_flipped_bit_of_a_data_pack_is_found_or_harmless(store: MemoryStore, at: int) -> None:
+    found = 0
+    for name in packs(store, "d"):
+        data = store._blobs[name]
+        damage(store, name, "flipped", at)
+        vault = Vault.open(store)
+        try:
+            assert read_back(vault, vault.points()[0]) == DISKS
+        except QuiesceError as exc:
+            found += name in exc.message
+        store._blobs[name] = data
+    assert found == 3 or at in {0, 7}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_one_meta_pack_may_be_lost(store: MemoryStore, kind: str) -> None:
+    names = packs(store, "m")
+    assert len(names) == 6
+    for name in names:
+        data = store._blobs[name]
+        damage(store, name, kind)
+        vault = Vault.open(store)
+        assert read_back(vault, vault.points()[0]) == DISKS
+        store._blobs[name] = data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_meta_pack_lost_with_its_twin_is_named(store: MemoryStore, kind: str) -> None:
+    for name in packs(store, "m"):
+        damage(store, name, kind)
+    vault = Vault.open(store)
+
+    with pytest.raises(QuiesceError, match="/m-") as caught:
+        read_back(vault, vault.points()[0])
+    assert caught.value.name == "VaultDamaged"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("which", ["d", "m"])
+def test_a_backup_heals_what_it_can_read_again(store: MemoryStore, which: str, kind: str) -> None:
+    if which == "m":
+        for name in packs(store, "m"):
+            damage(store, name, kind)
+    vault = Vault.open(store)
+    point = back_up(vault, DISKS)
+
+    assert read_back(vault, point) == DISKS
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "zeroed", "replaced"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_damaged_log_entry_is_an_alarm_and_no_point(
+    store: MemoryStore, kind: str, number: int
+) -> None:
+    damage(store, f"domains/web1/log/{number:012d}", kind)
+    vault = Vault.open(store)
+
+    assert vault.points() == ()
+    assert f"entry {number} is damaged" in vault.alarms()[0]
+
+
+def test_a_lost_log_entry_is_named(store: MemoryStore) -> None:
+    damage(store, "domains/web1/log/000000000001", "lost")
+
+    with pytest.raises(QuiesceError, match="log/000000000001"):
+        Vault.open(store).points()
+
+
+def test_a_pack_of_another_name_is_not_taken_for_it(store: MemoryStore) -> None:
+    one, other, _ = packs(store, "d")
+    blobs = store._blobs
+    blobs[one], blobs[other] = blobs[other], blobs[one]
+    vault = Vault.open(store)
+
+    with pytest.raises(QuiesceError) as caught:
+        read_back(vault, vault.points()[0])
+    assert caught.value.name == "VaultDamaged"

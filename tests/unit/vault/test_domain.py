@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quiesce.errors import QuiesceError
+from quiesce.vault.domain import Domain
+from quiesce.vault.format import entry, names
+from quiesce.vault.format.entry import Abort, Open
+from quiesce.vault.log import LogState, SessionState
+from quiesce.vault.stores.memory import MemoryStore
+from vault_box import FailingStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quiesce.ports import BlobStore
+
+A, B = (f"0{letter}{'0' * 24}" for letter in "AB")
+
+
+def domain(store: BlobStore) -> Domain:
+    return Domain(store, bytes(16), "web1")
+
+
+def opening(sid: str) -> Callable[[LogState], entry.Body | None]:
+    def body_on(state: LogState) -> entry.Body | None:
+        is_new = state.session(sid) is SessionState.UNKNOWN
+        return Open(sid, "web1", "uuid") if is_new else None
+
+    return body_on
+
+
+def test_two_writers_append_after_each_other() -> None:
+    store = MemoryStore()
+    one, other = domain(store), domain(store)
+    one.append(opening(A))
+    other.append(opening(B))
+
+    assert one.refresh() == other.refresh()
+    assert list(one.state.sessions) == [A, B]
+    assert list(store.list("domains/web1/log/")) == [names.log_name("web1", n) for n in (1, 2)]
+
+
+class Racing:
+    """A store in which another entry comes first, once, just before ours is created."""
+
+    def __init__(self, store: MemoryStore, other: entry.Body) -> None:
+        self._other: entry.Body | None = other
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        if self._other is not None:
+            other, self._other = self._other, None
+            domain(self._store).append(lambda _: other)
+        return self._store.create(name, data)
+
+
+def test_who_loses_the_race_folds_and_appends_behind() -> None:
+    store = MemoryStore()
+    slow = domain(Racing(store, Open(B, "web1", "uuid")))
+    slow.append(opening(A))
+
+    assert list(slow.state.sessions) == [B, A]
+    assert domain(store).refresh() == slow.state
+
+
+def test_who_loses_the_race_to_an_abort_of_its_session_is_told() -> None:
+    store = MemoryStore()
+    domain(store).append(opening(A))
+    slow = domain(Racing(store, Abort(A)))
+
+    with pytest.raises(QuiesceError) as caught:
+        slow.append(lambda _: Abort(A))
+    assert caught.value.name == "SessionLost"
+    assert slow.state.tail == 2
+
+
+@pytest.mark.parametrize("how", ["refused", "lost"])
+def test_an_entry_comes_once_whatever_became_of_the_reply(how: str) -> None:
+    for at in range(1, 6):
+        store = MemoryStore()
+        failing = FailingStore(store, at=at, how=how)
+        try:
+            domain(failing).append(opening(A))
+            said = True
+        except QuiesceError:
+            said = False
+
+        state = domain(store).refresh()
+        assert state.tail == (1 if state.session(A) is SessionState.OPEN else 0)
+        assert not said or state.session(A) is SessionState.OPEN
+
+
+class Late:
+    """A store that loses requests, and carries one out when the next comes."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._late: list[tuple[str, bytes]] = []
+        self._lost = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def create(self, name: str, data: bytes) -> bool:
+        for request in self._late:
+            self._store.create(*request)
+        if not self._lost:
+            self._lost += 1
+            self._late.append((name, data))
+            raise QuiesceError("VaultUnavailable", "no reply")
+        return self._store.create(name, data)
+
+
+def test_a_request_that_lands_late_is_recognised_as_the_aim_reached() -> None:
+    store = MemoryStore()
+    writer = domain(Late(store))
+    writer.append(opening(A))
+
+    assert writer.state.tail == 1
+    assert domain(store).refresh() == writer.state
+
+
+def test_a_store_that_never_works_ends_the_append() -> None:
+    class Broken(MemoryStore):
+        def create(self, name: str, data: bytes | bytearray) -> bool:
+            raise QuiesceError("VaultFull", "full")
+
+    with pytest.raises(QuiesceError) as caught:
+        domain(Broken()).append(opening(A))
+    assert caught.value.name == "VaultFull"
+
+
+def test_an_entry_that_is_missing_in_the_middle_is_damage_by_name() -> None:
+    store = MemoryStore()
+    writer = domain(store)
+    for sid in (A, B):
+        writer.append(opening(sid))
+    del store._blobs[names.log_name("web1", 1)]
+
+    with pytest.raises(QuiesceError, match="log/000000000001") as caught:
+        domain(store).refresh()
+    assert caught.value.name == "VaultDamaged"
