@@ -201,6 +201,8 @@ def _outlook(announced: Executed) -> GuestOutlook:
     if check is None:
         warning = "quiesce-guest in the guest could not announce the backup"
         return GuestOutlook(agent=True, exec_allowed=True, warnings=(warning,))
+    if _error_name(check) == "HookMissing":
+        return GuestOutlook(agent=True, hook=False, exec_allowed=True)
     settings = check.get("settings")
     return GuestOutlook(
         agent=True,
@@ -220,6 +222,11 @@ def _checked(announced: Executed) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return check if isinstance(check, dict) else None
+
+
+def _error_name(document: dict[str, Any]) -> object:
+    error = document.get("error")
+    return error.get("name") if isinstance(error, dict) else None
 
 
 def _flag(settings: object, name: str) -> bool | None:

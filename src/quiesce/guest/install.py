@@ -78,6 +78,12 @@ def uninstall_qga(*, root: Path = Path("/")) -> list[Change]:
     return [*changes, _remove(root, _HOOK), _remove(root, _MEMORY)]
 
 
+def is_qga_installed(*, root: Path = Path("/")) -> bool:
+    """Return whether the agent's configuration names our hook; a running agent may be older."""
+    agent = _agent(root)
+    return _value(_read(root / agent.config) or "", agent) == f"/{_HOOK}"
+
+
 def _agent(root: Path) -> _Agent:
     if (root / _RED_HAT).exists():
         scripts = "/etc/qemu-ga/fsfreeze-hook.d"

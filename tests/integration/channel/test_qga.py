@@ -85,6 +85,14 @@ def test_an_agent_without_our_program_has_no_hook(agent: StandinAgent, guest: Qg
     assert (outlook.agent, outlook.hook) == (True, False)
 
 
+def test_a_program_that_the_agent_does_not_call_is_no_hook(agent: StandinAgent, guest: Qga) -> None:
+    agent.behaviour.check_status = 3
+    agent.behaviour.check = {"error": {"name": "HookMissing", "message": "", "action": ""}}
+    outlook = look(guest)
+
+    assert (outlook.agent, outlook.hook, outlook.freeze_enabled) == (True, False, None)
+
+
 def test_the_program_is_found_by_the_path_too(agent: StandinAgent, guest: Qga) -> None:
     agent.behaviour.program = "quiesce-guest"
 

@@ -105,6 +105,14 @@ def test_a_late_freeze_of_the_door_after_the_window_is_thawed_again(agent: Box) 
     assert hook(agent, "thaw") == 3
 
 
+def test_nothing_is_announced_to_an_agent_that_does_not_call_the_hook(box: Box) -> None:
+    told = box.run("hook", "qga", "announce", "--session", SESSION, "--disks", "2", "--json")
+
+    assert told.returncode == 3
+    assert json.loads(told.stdout)["error"]["name"] == "HookMissing"
+    assert not (box.root / "run/quiesce/announced.json").exists()
+
+
 def test_where_nothing_is_to_be_frozen_and_nobody_announced_it_everything_is_released_first(
     agent: Box,
 ) -> None:

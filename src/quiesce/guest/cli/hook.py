@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
 from quiesce.guest.cli import output
 from quiesce.system import ulid
 
@@ -43,8 +44,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _announce(arguments: Namespace) -> int:
-    from quiesce.guest import announcement  # noqa: PLC0415 - same
+    from quiesce.guest import announcement, install  # noqa: PLC0415 - same
 
+    if not install.is_qga_installed():
+        raise QuiesceError("HookMissing", "the guest agent's configuration does not name our hook")
     announcement.put(arguments.session or ulid.new(), arguments.disks)
     from quiesce.guest.cli import check  # noqa: PLC0415 - same
 
