@@ -71,7 +71,7 @@ def prove(
         restored.wait_for_agent(deadline=boot_deadline)
         found = _inside(restored, expected)
         restored.power_off(deadline=Deadline.after(_OFF_S))
-    found += _from_outside(directory, overlays)
+    found += check_from_outside(directory, overlays)
     return Proof(tuple(found), boot_s)
 
 
@@ -110,8 +110,8 @@ def _wal_position(postgresql: str, lsn: str | None) -> tuple[bool, str]:
     return bool(row[0]), str(row[1])
 
 
-def _from_outside(directory: Path, overlays: Mapping[str, Path]) -> list[Check]:
-    """Check the file systems after the machine's own clean power-off, from user space."""
+def check_from_outside(directory: Path, overlays: Mapping[str, Path]) -> list[Check]:
+    """Check the file systems on *overlays* from user space, after a clean power-off; no writing."""
     deadline = Deadline.after(_CHECK_S)
     raw = {name: directory / f"{name}.after.raw" for name in overlays}
     for name, path in overlays.items():
