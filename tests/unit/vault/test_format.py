@@ -395,7 +395,19 @@ def test_an_entry_of_the_future_is_refused_by_name(key: str, value: object) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, '{"a":NaN}', '{"a":' + "9" * 5000 + "}", "[]", "\udc80", '{"a":1,"a":2}'],
+    [
+        "[" * 100_000,
+        '{"a":NaN}',
+        '{"a":' + "9" * 5000 + "}",
+        "[]",
+        "\udc80",
+        '{"a":1,"a":2}',
+        '{"a":1.5}',
+        '{"a":1e3}',
+        '{"a":-0}',
+        '{"b":1,"a":2}',
+        '{"a":"\\u0041"}',
+    ],
 )
 def test_what_is_no_canonical_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - a parser's one error

@@ -27,21 +27,28 @@ def encode(document: Mapping[str, Any]) -> bytes:
     return text.encode("ascii")
 
 
-def decode(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in *raw*, which may be hostile.
+def decode(raw: bytes, *, fractions: bool = True) -> dict[str, Any]:
+    """Return the JSON object in *raw*, which may be hostile; with *fractions* or without.
 
     Raises ValueError where it is none; never anything else.
     """
     try:
-        document = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        document = json.loads(
+            raw.decode("utf-8"),
+            parse_constant=_refused,
+            parse_float=float if fractions else _refused,
+        )
     except RecursionError as exc:
         raise ValueError("JSON nested too deeply") from exc
     return mapping(document)
 
 
 def decode_canonical(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in *raw*. Raises ValueError unless *raw* is its canonical spelling."""
-    document = decode(raw)
+    """Return the JSON object in *raw*. Raises ValueError unless *raw* is its canonical spelling.
+
+    Fractions have many spellings and so none here.
+    """
+    document = decode(raw, fractions=False)
     if encode(document) != raw:
         raise ValueError("not canonical JSON")
     return document
@@ -82,5 +89,5 @@ def sequence(value: Any) -> list[Any]:
     return value
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _refused(text: str) -> None:
+    raise ValueError(f"{text:.100} cannot stand here")
