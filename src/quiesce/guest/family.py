@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.guest.libc import adopt_orphans
 from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _KILL_LIMIT_S = 5.0
 _LOOK_AGAIN_S = 0.002
@@ -31,8 +32,8 @@ class Family:
     def members(self) -> list[int]:
         """Reap what has ended, and return the process ids of what has not."""
         children: dict[int, list[int]] = {}
-        for pid, parent in _parents():
-            children.setdefault(parent, []).append(pid)
+        for process in _processes():
+            children.setdefault(process.parent, []).append(process.pid)
         own = [child for child in children.get(os.getpid(), ()) if child not in self._before]
         found = list(own)
         for member in found:  # grows while it is walked
@@ -82,6 +83,37 @@ def gathered() -> Iterator[Family]:
         adopt_orphans(wanted=before)
 
 
+def end_marked(variables: Mapping[str, str]) -> int:
+    """Kill whoever was started with all of *variables*, its session, and all that came from it.
+
+    Returns how many could not be killed within 5 s. For what a dead process of ours left running.
+    """
+    deadline = Deadline.after(_KILL_LIMIT_S)
+    marks = {f"{name}={value}".encode() for name, value in variables.items()}
+    members = _marked(marks)
+    while members and not deadline.passed():
+        _signal(members, signal.SIGKILL)
+        time.sleep(_LOOK_AGAIN_S)
+        members = _marked(marks)
+    return len(members)
+
+
+def _marked(marks: set[bytes]) -> list[int]:
+    processes = [process for process in _processes() if process.is_alive]
+    found = {process.pid for process in processes if process.has(marks)}
+    sessions = {process.session for process in processes if process.pid in found}
+    sessions.discard(os.getsid(0))
+    found.update(process.pid for process in processes if process.session in sessions)
+    children: dict[int, list[int]] = {}
+    for process in processes:
+        children.setdefault(process.parent, []).append(process.pid)
+    walked = list(found)
+    for member in walked:  # grows while it is walked
+        walked.extend(child for child in children.get(member, ()) if child not in found)
+        found.update(walked)
+    return [pid for pid in walked if pid != os.getpid()]
+
+
 def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -93,15 +125,34 @@ def _own_children() -> list[int]:
         with open("/proc/thread-self/children", encoding="ascii") as file:
             return [int(pid) for pid in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return [pid for pid, parent in _parents() if parent == os.getpid()]
+        own = os.getpid()
+        return [process.pid for process in _processes() if process.parent == own]
 
 
-def _parents() -> Iterator[tuple[int, int]]:
-    """Yield every process of the machine with its parent."""
+@dataclass(frozen=True)
+class _Process:
+    """One process of the machine as it was a moment ago."""
+
+    pid: int
+    parent: int
+    session: int
+    is_alive: bool
+
+    def has(self, marks: set[bytes]) -> bool:
+        try:
+            with open(f"/proc/{self.pid}/environ", "rb") as file:
+                return marks <= set(file.read().split(b"\0"))
+        except OSError:
+            return False
+
+
+def _processes() -> Iterator[_Process]:
+    """Yield every process of the machine."""
     for name in os.listdir("/proc"):
         if name.isdecimal():
             with (
                 contextlib.suppress(FileNotFoundError, ProcessLookupError),
                 open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file,
             ):
-                yield int(name), int(file.read().rpartition(")")[2].split()[1])
+                state, parent, _group, session = file.read().rpartition(")")[2].split()[:4]
+                yield _Process(int(name), int(parent), int(session), state not in {"Z", "X"})

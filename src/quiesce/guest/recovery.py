@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest import facts, hurry, journal, line, reports
 from quiesce.guest.decision import Cause
+from quiesce.guest.family import end_marked
 from quiesce.guest.freezer import open_mount, thaw
 from quiesce.guest.script import run_script
 from quiesce.guest.stack import RestStack
@@ -58,6 +59,7 @@ def recover() -> int:
     if record.hurried:
         hurry.end()
     if not reports.exists(record.session):
+        _end_scripts(record)
         _mark_dead(record)
         stack = RestStack(
             record.held, note=lambda: journal.write(record), run=run_script_for(record.session)
@@ -68,6 +70,12 @@ def recover() -> int:
     facts.clear(record.session)
     journal.clear()
     return int(record.decide().exit_status)
+
+
+def _end_scripts(record: Record) -> None:
+    """End the script that the dead session was running: it must not hold what we release."""
+    for phase in ("pre", "post") if record.times.held is None else ("post",):
+        end_marked({"QUIESCE_SESSION": record.session, "QUIESCE_PHASE": phase})
 
 
 def _mark_dead(record: Record) -> None:
