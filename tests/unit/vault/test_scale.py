@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.format import names
 from quiesce.vault.format.header import VaultHeader
 from quiesce.vault.format.manifest import StoredDisk
+from quiesce.vault.format.map import Place, Ref
 from quiesce.vault.mapping import MapBuilder
 from quiesce.vault.packer import PackWriter
 from quiesce.vault.reading import ChunkReader, DiskMap
@@ -57,32 +56,31 @@ def test_a_disk_of_many_terabytes_has_a_deeper_map_and_is_read_back() -> None:
         assert disk.read(5 * CHUNK, 10) == bytes(10)
 
 
-def test_memory_is_bounded_whatever_the_size_of_the_disk() -> None:
+def test_leaves_that_wait_for_a_pack_do_not_fill_the_memory() -> None:
     store = MemoryStore()
-    head = VaultHeader(bytes(16))
-    disk = Disk("vda", TIB)
-    chunks = TIB // CHUNK
-    tracemalloc.start()
-    with PackWriter(store, head, "web1", ulid.new()) as packs:
-        builder = MapBuilder(packs, TIB, lambda level, index: None)
-        # One small chunk in every second leaf: the most leaves that one pack can keep waiting.
-        for leaf in range(0, chunks // LEAF_CHUNKS, 2):
-            number = leaf.to_bytes(8, "little")
-            spot = packs.add(names.DATA, names.digest(number), number, 8, flags=0)
-            builder.add(leaf * LEAF_CHUNKS, spot)
-        peak = tracemalloc.get_traced_memory()[1]
+    leaves, most = 1000, 0
+    old = Place(names.PackName(ulid.new(), "d", bytes(32)))
+    with PackWriter(store, VaultHeader(bytes(16)), "web1", ulid.new()) as packs:
+        builder = MapBuilder(packs, leaves * LEAF_CHUNKS * CHUNK, lambda level, index: None)
+        # In every leaf one new chunk, so small that no pack is ever full.
+        for leaf in range(leaves):
+            new = packs.add(names.DATA, names.digest(b"%d" % leaf), b"tiny", 4, flags=0)
+            builder.add(leaf * LEAF_CHUNKS, new)
+            builder.add(leaf * LEAF_CHUNKS + 1, packs.spot_of(Ref(bytes(32), old, 64, 1, 0)))
+            most = max(most, len(builder._waiting))
         packs.seal(names.DATA)
-        builder.finish()
         while not builder.finished:
-            packs.seal(names.META)
             builder.finish()
+            packs.seal(names.META)
         packs.flush()
         root = builder.root()
-    tracemalloc.stop()
 
-    assert peak < 30 << 20
+    assert most <= 256
+    disk = Disk("vda", leaves * LEAF_CHUNKS * CHUNK)
     disk_map = DiskMap(ChunkReader(store, "web1"), StoredDisk(disk, root))
-    assert sum(1 for _ in disk_map.refs()) == chunks // LEAF_CHUNKS // 2
+    assert [position for position, _ in disk_map.refs()] == [
+        leaf * LEAF_CHUNKS + at for leaf in range(leaves) for at in (0, 1)
+    ]
 
 
 def test_a_vault_with_a_thousand_points_is_listed_without_opening_a_pack() -> None:
