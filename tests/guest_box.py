@@ -7,6 +7,7 @@ frozen there are the loop mounts that the test makes. This machine's own are not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -181,6 +182,21 @@ class Box:
     def freeze(self, path: str) -> None:
         """Freeze the file system at *path*, as a door does."""
         self._ioctl(path, FIFREEZE)
+
+    def freeze_behind(self, path: str) -> None:
+        """Freeze the file system at *path* from a process that is not waited for."""
+        program = f"import fcntl, os; fcntl.ioctl(os.open('{path}', os.O_RDONLY), {FIFREEZE}, 0)"
+        self._blocked.append(subprocess.Popen(self._entered(PYTHON, "-c", program)))
+
+    def processes(self) -> list[int]:
+        """Return the process ids of `quiesce-guest` in the machine."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                is_here = (path / "root").samefile(self.root)
+                if is_here and PROGRAM.encode() in (path / "cmdline").read_bytes():
+                    found.append(int(path.name))
+        return found
 
     def thaw(self, path: str) -> bool:
         """Thaw the file system at *path*; whether it was frozen."""

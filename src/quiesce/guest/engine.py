@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import facts, freezing, hurry, journal, reports, watchdog
+from quiesce.guest import facts, freezing, hurry, journal, reports, watch, watchdog
 from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
 from quiesce.guest.recovery import recover, release_all, run_script_for
@@ -113,7 +113,7 @@ class _Session:
         self._snapshot = snapshot
         self._lock = lock
         self._signals = signals
-        self._freezing = freezing.Freezing([])
+        self._freezing = freezing.Freezing((), news=-1)
         self._watchdog: Watchdog | None = None
         self._frozen: dict[str, bool | str] = {}
         self._stack = RestStack(
@@ -140,12 +140,13 @@ class _Session:
             self.record.guards = [Guard.of(os.getpid())]
             self._note()
             self._watchdog = watchdog.start(
-                watchdog.Guarded(
+                watch.Guarded(
                     self.record.session,
-                    self._freezing.freezers,
+                    self._freezing,
                     self._snapshot.line,
                     self._lock,
                     recover,
+                    journal.clear,
                 ),
                 deadline=Deadline.after(_GUARD_S),
             )
@@ -241,7 +242,7 @@ class _Session:
         self._note()
         try:
             self._watchdog.open_window(
-                until_s, self._freezing.descriptors(), self._snapshot.process_group
+                until_s, self._freezing.descriptors, self._snapshot.process_group
             )
         except OSError:
             self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
@@ -273,7 +274,7 @@ class _Session:
             if self.record.frozen_by == "engine":
                 self.record.times = replace(self.record.times, freezing=begun)
                 self._freezing.freeze(
-                    self._freeze_deadline(), until_s=until_s, claim=watchdog.may_be_frozen
+                    self._freeze_deadline(), until_s=until_s, claim=watchdog.claim
                 )
             elif self.record.frozen_by == "door":
                 self._freezing.adopt(until_s=until_s)
@@ -317,8 +318,8 @@ class _Session:
         if thawed.already and not self.record.has_failed(Cause.EXPIRED):
             paths = ", ".join(thawed.already)
             self.record.fail(Cause.EXPIRED, _expired(f"{paths} had been thawed already"), "thaw")
-        for index, exc in thawed.failed:
-            path = self._freezing.mounts[index].path
+        for place, exc in thawed.failed:
+            path = self._freezing.freezers[place].mount.path
             error = QuiesceError("ThawFailed", f"cannot thaw {path}: {exc.strerror}")
             self.record.fail(Cause.THAW, error, "thaw")
         return thawed
@@ -331,10 +332,13 @@ class _Session:
             hurry.end()
         if self._watchdog is None:
             return
-        still = [*self._freezing.in_flight(), *(index for index, _error in thawed.failed)]
         expired = self.record.has_failed(Cause.EXPIRED)
         try:
-            self._watchdog.close_window(still, expired=expired)
+            self._watchdog.close_window(
+                still_frozen=[place for place, _error in thawed.failed],
+                in_flight=self._freezing.in_flight(),
+                expired=expired,
+            )
         except OSError:
             if not expired:
                 self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
@@ -351,16 +355,21 @@ class _Session:
         return Ended(self.record, report, self.record.decide(), path)
 
     def leave(self) -> None:
-        """Let the freezers and the watchdog go: nothing is at rest any more."""
+        """Let the freezers and the watchdog go: nothing is at rest any more.
+
+        Where a freeze may still come, the watchdog stays for it, and `status` shows the session.
+        """
         facts.clear(self.record.session)
-        journal.clear()
+        if self._watchdog is None or not self._freezing.in_flight():
+            journal.clear()
         self._freezing.leave()
         if self._watchdog is not None:
             self._watchdog.end()
 
     def sweep(self) -> bool:
         """Thaw what a door may have frozen late; whether there was something to thaw."""
-        return self._freezing.sweep()
+        news = "dead" if self._watchdog is None else self._watchdog.news()
+        return news == "swept" or (news == "dead" and self._freezing.sweep())
 
     def _reported_mounts(self) -> list[ReportedMount]:
         reason = "not frozen" if self._way is not Way.FROZEN else "no longer mounted"

@@ -1,14 +1,16 @@
 """Freeze one file system from a process of its own, which can be left behind but never loses it.
 
-FIFREEZE may block for as long as the device does. It is made by a small process per file system:
-the engine waits for its answer with a deadline. The process is never killed (a FIFREEZE that was
-killed in flight still completes, and nobody would own the freeze): when its FIFREEZE returns late
-it thaws at once. It also thaws when engine and watchdog are both dead, or when the window's
-deadline is long over and nobody has told it anything.
+FIFREEZE may block for as long as the device does, and so may FITHAW meanwhile. Both are made by a
+small process per file system: the engine waits for its answer with a deadline, and one that is
+stuck holds up no other. The process is never killed (a FIFREEZE that was killed in flight still
+completes, and nobody would own the freeze): when its FIFREEZE returns late it thaws at once. It
+also thaws when engine and watchdog are both dead, or when the window's deadline is long over and
+nobody has told it anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -32,6 +34,7 @@ FITHAW = 0xC0045878
 _LAST_RESORT_S = 2.0
 _SWEEP_S = 1.0
 _BYTES = 512
+MOST_NEWS = 512
 
 
 def thaw(descriptor: int) -> bool:
@@ -80,14 +83,13 @@ class Freezer:
         return None
 
     def ask(self, command: str) -> None:
-        """Send *command*: sync, open, freeze, adopt, thaw or quit; `answer` waits for the end.
+        """Send *command*, and never wait for it; what follows it shows in `answer`.
 
-        A process that is gone is noticed by `answer`.
+        sync, open and freeze are answered. adopt, sweep (thaw, and stay), thaw (what is ours, and
+        end) and quit (end) are not.
         """
-        try:
-            self.channel.send(command.encode())
-        except OSError:
-            return
+        with contextlib.suppress(OSError):
+            self.channel.send(command.encode(), socket.MSG_DONTWAIT)
 
     def answer(self, deadline: Deadline) -> int | None:
         """Wait for the command's end; the descriptor of an opened mount, else None.
@@ -110,11 +112,14 @@ class Freezer:
         self.ask("quit" if thawed else "thaw")
 
 
-def start(mount: Mount) -> Freezer:
-    """Start the freezer process of *mount*; it has opened nothing yet. Raises OSError."""
+def start(mount: Mount, news: int) -> Freezer:
+    """Start the freezer process of *mount*; it has opened nothing yet. Raises OSError.
+
+    It writes a byte to the descriptor *news* when a sweep of it has thawed something.
+    """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        fork_detached(lambda: _FreezerProcess(mount, its).serve(), keep={its.fileno()})
+        fork_detached(lambda: _FreezerProcess(mount, its, news).serve(), keep={its.fileno(), news})
     except OSError:
         ours.close()
         raise
@@ -126,9 +131,10 @@ def start(mount: Mount) -> Freezer:
 class _FreezerProcess:
     """What runs in the freezer process: one command after the other, until it is told to end."""
 
-    def __init__(self, mount: Mount, channel: socket.socket) -> None:
+    def __init__(self, mount: Mount, channel: socket.socket, news: int) -> None:
         self._mount = mount
         self._channel = channel
+        self._news = news
         self._descriptor = -1
         self._frozen = False
         self._until: float | None = None
@@ -147,7 +153,12 @@ class _FreezerProcess:
                 return
             if until:
                 self._until = float(until)
-            self._carry_out(command)
+            if command == "adopt":
+                self._adopted = True
+            elif command == "sweep":
+                self._sweep()
+            else:
+                self._carry_out(command)
 
     def _next(self) -> str:
         """Return the next command; empty where nobody is left or the time is long over."""
@@ -171,8 +182,6 @@ class _FreezerProcess:
                 self._open()
             elif command == "freeze":
                 self._freeze()
-            elif command == "adopt":
-                self._adopted = True
         except VanishedError:
             self._say("vanished")
         except OSError as exc:
@@ -212,6 +221,11 @@ class _FreezerProcess:
             time.sleep(_SWEEP_S)
         if self._frozen:
             thawed_or_none(self._descriptor)
+
+    def _sweep(self) -> None:
+        if (self._frozen or self._adopted) and thawed_or_none(self._descriptor):
+            with contextlib.suppress(OSError):
+                os.write(self._news, b"t")
 
 
 def open_mount(path: str, device: str) -> int:

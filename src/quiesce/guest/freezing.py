@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -13,18 +14,22 @@ from quiesce.guest import freezer
 from quiesce.guest.freezer import VanishedError, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from quiesce.guest.freezer import Freezer
     from quiesce.guest.mounts import Mount
     from quiesce.system.deadline import Deadline
+
+CLAIMED = "claimed"
+FROZEN = "frozen"
+FREE = "free"
 
 
 @dataclass(frozen=True)
 class Thawed:
     """What thawing found: mounts that somebody had *already* thawed, and what *failed* with why.
 
-    The numbers in *failed* are the positions of the mounts.
+    The numbers in *failed* are the places of the mounts.
     """
 
     already: tuple[str, ...]
@@ -32,32 +37,37 @@ class Thawed:
 
 
 class Freezing:
-    """The file systems of one session, in freezing order; nothing is at rest at first."""
+    """The file systems of one session in freezing order: a mount's place in it is its number.
 
-    def __init__(self, freezers: Sequence[Freezer]) -> None:
-        self.freezers = list(freezers)
-        self._descriptors: dict[int, int] = {}
+    Nothing is at rest at first. *news* becomes readable when a freezer has thawed in a sweep.
+    """
+
+    def __init__(self, freezers: Sequence[Freezer], *, news: int) -> None:
+        self.freezers = tuple(freezers)
+        self.news = news
+        self._opened: dict[int, int] = {}
         self._frozen: list[int] = []
         self._lost: set[int] = set()
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
-        """The mounts, in freezing order."""
-        return tuple(one.mount for one in self.freezers)
+        """The mounts that are opened, in freezing order."""
+        return tuple(self.freezers[place].mount for place in sorted(self._opened))
 
-    def descriptors(self) -> list[int]:
-        """Return the opened mounts' descriptors, in order."""
-        return [self._descriptors[index] for index in sorted(self._descriptors)]
+    @property
+    def descriptors(self) -> Mapping[int, int]:
+        """The opened mounts' descriptors, by place."""
+        return self._opened
 
     def sync(self, deadline: Deadline) -> None:
         """Flush all, at the same time; raises QuiesceError FsFreezeFailed or FsFreezeTimeout."""
         for one in self.freezers:
             one.ask("sync")
         failures = []
-        for index, one in enumerate(self.freezers):
+        for place, one in enumerate(self.freezers):
             failure = one.failure(deadline)
             if failure is not None and not isinstance(failure, VanishedError):
-                self._lost.add(index)
+                self._lost.add(place)
                 failures.append(_failed("flush", one.mount, failure))
         if failures:
             raise failures[0]
@@ -65,57 +75,53 @@ class Freezing:
     def open(self, deadline: Deadline) -> list[str]:
         """Open all, at the same time, and return the paths of those that have vanished.
 
-        Those are no longer among the mounts. Raises QuiesceError UnableToOpenMount or
-        FsFreezeTimeout for the first that cannot be opened.
+        Raises QuiesceError UnableToOpenMount or FsFreezeTimeout for the first that cannot be
+        opened.
         """
         for one in self.freezers:
             one.ask("open")
-        opened: list[tuple[Freezer, int]] = []
         vanished: list[str] = []
         failures: list[QuiesceError] = []
-        for one in self.freezers:
+        for place, one in enumerate(self.freezers):
             try:
-                opened.append((one, one.opened(deadline)))
+                self._opened[place] = one.opened(deadline)
             except VanishedError:  # noqa: PERF203 - each mount may fail in its own way
                 vanished.append(one.mount.path)
-                one.leave(thawed=True)
             except OSError as exc:
                 failures.append(_failed("open", one.mount, exc))
-                one.leave(thawed=False)
-        self.freezers = [one for one, _descriptor in opened]
-        self._descriptors = {index: descriptor for index, (_, descriptor) in enumerate(opened)}
         if failures:
             raise failures[0]
         return vanished
 
     def freeze(
-        self, deadline: Deadline, *, until_s: float, claim: Callable[[int, bool], None]
+        self, deadline: Deadline, *, until_s: float, claim: Callable[[int, str], None]
     ) -> None:
-        """Freeze one after the other. If this raises, nothing stays frozen.
+        """Freeze what is opened, one after the other. If this raises, nothing stays frozen.
 
-        *claim* is called with a position and True right before its FIFREEZE, and with False where
-        that came to nothing. The freezers thaw by themselves when *until_s* is long over. Raises
-        QuiesceError FsFreezeFailed or FsFreezeTimeout.
+        *claim* hears of each place: CLAIMED right before its FIFREEZE, then FROZEN, or FREE where
+        that came to nothing; neither where it has not come back. The freezers thaw by themselves
+        when *until_s* is long over. Raises QuiesceError FsFreezeFailed or FsFreezeTimeout.
         """
-        for index, one in enumerate(self.freezers):
-            claim(index, True)
+        for place in sorted(self._opened):
+            one = self.freezers[place]
+            claim(place, CLAIMED)
             one.ask(f"freeze {until_s}")
             try:
                 one.answer(deadline)
             except OSError as exc:
-                if exc.errno == errno.ESRCH:  # its freezer died: it may be frozen
-                    self._frozen.append(index)
-                    self._lost.add(index)
-                elif _is_timeout(exc):
-                    self._lost.add(index)
+                if exc.errno == errno.ESRCH or _is_timeout(exc):
+                    self._lost.add(place)
                 else:
-                    claim(index, False)
+                    claim(place, FREE)
+                if exc.errno == errno.ESRCH:  # its freezer died, and what it did is done
+                    self._frozen.append(place)
                 self.thaw()
                 raise _failed("freeze", one.mount, exc) from exc
-            self._frozen.append(index)
+            claim(place, FROZEN)
+            self._frozen.append(place)
 
     def adopt(self, *, until_s: float) -> None:
-        """Let the freezers guard mounts that a door freezes, as long as somebody may be dead."""
+        """Let the freezers guard mounts that a door freezes, should nobody else be left."""
         for one in self.freezers:
             one.ask(f"adopt {until_s}")
 
@@ -123,47 +129,51 @@ class Freezing:
         """Thaw what was frozen, in reverse; never raises. What failed can be tried again."""
         already: list[str] = []
         failed: list[tuple[int, OSError]] = []
-        for index in reversed(self._frozen):
-            if self.freezers[index].mount.only_synced:
+        for place in reversed(self._frozen):
+            if self.freezers[place].mount.only_synced:
                 continue
             try:
-                if not thaw(self._descriptors[index]):
-                    already.append(self.freezers[index].mount.path)
+                if not thaw(self._opened[place]):
+                    already.append(self.freezers[place].mount.path)
             except OSError as exc:
-                failed.append((index, exc))
-        self._frozen = sorted(index for index, _error in failed)
+                failed.append((place, exc))
+        self._frozen = sorted(place for place, _error in failed)
         return Thawed(tuple(already), tuple(failed))
 
     def sweep(self) -> bool:
-        """Thaw whatever a door has frozen of the mounts; whether there was something to thaw."""
-        self._frozen = list(range(len(self._descriptors)))
-        thawed = self.thaw()
-        return len(thawed.already) + len(thawed.failed) < len(self.mounts)
+        """Let the freezers thaw whatever a door has frozen; whether earlier sweeps thawed any."""
+        for one in self.freezers:
+            one.ask("sweep")
+        with contextlib.suppress(BlockingIOError):
+            return bool(os.read(self.news, freezer.MOST_NEWS))
+        return False
 
     def in_flight(self) -> list[int]:
-        """Return the positions of mounts whose freeze may still come, or has come unseen."""
+        """Return the places whose freeze may still come, or has come unseen."""
         return sorted(self._lost)
 
     def leave(self) -> None:
         """Let the freezer processes go, and the mounts with them; what is late is thawed late."""
-        for index, one in enumerate(self.freezers):
-            one.leave(thawed=index not in self._lost)
-        for descriptor in self._descriptors.values():
+        for place, one in enumerate(self.freezers):
+            one.leave(thawed=place not in self._lost)
+        for descriptor in self._opened.values():
             os.close(descriptor)
-        self._descriptors.clear()
+        self._opened.clear()
 
 
 def prepare(mounts: Sequence[Mount]) -> Freezing:
     """Start a freezer process for each of *mounts*; raises QuiesceError GuardUnavailable."""
     started: list[Freezer] = []
     try:
+        news, teller = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for mount in mounts:
-            started.append(freezer.start(mount))  # noqa: PERF401 - those before the failure matter
+            started.append(freezer.start(mount, teller))  # noqa: PERF401 - a part of them may start
+        os.close(teller)
     except OSError as exc:
         for one in started:
             one.leave(thawed=True)
         raise QuiesceError("GuardUnavailable", f"no freezer process: {exc}") from exc
-    return Freezing(started)
+    return Freezing(started, news=news)
 
 
 def _failed(what: str, mount: Mount, exc: OSError) -> QuiesceError:
@@ -175,4 +185,4 @@ def _failed(what: str, mount: Mount, exc: OSError) -> QuiesceError:
 
 
 def _is_timeout(exc: OSError) -> bool:
-    return isinstance(exc, (TimeoutError, socket.timeout))  # two classes before 3.10
+    return isinstance(exc, (TimeoutError, socket.timeout))  # two classes before Python 3.10

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from quiesce.guest.record import Record
     from quiesce.guest.signals import Signals
     from quiesce.guest.survey import Order
-    from quiesce.guest.watchdog import Watchdog
     from quiesce.guest.window import Window
 
 _BYTES = 64 * 1024
@@ -128,7 +127,6 @@ class CallerSnapshot:
         self._caller = caller
         self._signals = noticed
         self._needs_announcement = needs_announcement
-        self._watchdog: Watchdog | None = None
         self._promised = Way.NO_SNAPSHOT
         self._asked = False
 
@@ -144,7 +142,6 @@ class CallerSnapshot:
 
         Where a door can no longer be let freeze, everything is released before it is answered.
         """
-        self._watchdog = window.watchdog
         if record.frozen_by == "door" and way is not self._promised:
             return Taken(SnapshotFate(taken=None), Ending.READY)
         if not self._caller.answer(_answer(record, held=True)):
@@ -171,10 +168,7 @@ class CallerSnapshot:
         self.line.close()
 
     def _comes_late(self, record: Record, sweep: Callable[[], bool]) -> bool:
-        """Wait for the overdue thaw of the door; False where there is none to wait for.
-
-        The watchdog goes on thawing meanwhile; where it is dead, we do.
-        """
+        """Wait for the overdue thaw of the door; False where there is none to wait for."""
         if record.frozen_by != "door":
             return False
         quiet_since = time.monotonic()
@@ -183,7 +177,7 @@ class CallerSnapshot:
             self._signals.drain()
             if self.line.read():
                 return True
-            if sweep() or (self._watchdog is not None and self._watchdog.news() == "swept"):
+            if sweep():
                 quiet_since = time.monotonic()
         return False
 

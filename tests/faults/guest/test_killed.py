@@ -235,4 +235,5 @@ def test_the_kernel_need_not_hurry_any_more_after_a_death(machine: Box) -> None:
     kill(machine.guards()[0])
     wait_until(is_over(machine))
 
-    assert machine.read("/sys/kernel/rcu_expedited").strip() == "0"
+    # Others on this machine may have it on for a moment, now and then.
+    wait_until(lambda: machine.read("/sys/kernel/rcu_expedited").strip() == "0")
