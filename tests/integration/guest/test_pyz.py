@@ -1,0 +1,60 @@
+"""The guest set as one file: the same bytes every time, and all of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from guest_box import SOURCE, Box
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+TOOL = SOURCE.parent.parent / "tools" / "build_pyz.py"
+
+
+def build(directory: Path) -> Path:
+    """Build from a copy of the checkout's parts, so that the checkout's own file stays."""
+    (directory / "tools").mkdir(parents=True)
+    (directory / "tools/build_pyz.py").write_bytes(TOOL.read_bytes())
+    (directory / "src").mkdir()
+    (directory / "src/quiesce").symlink_to(SOURCE)
+    subprocess.run(
+        [sys.executable, str(directory / "tools/build_pyz.py")], check=True, capture_output=True
+    )
+    return directory / "build/quiesce-guest.pyz"
+
+
+def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
+    one, other = build(tmp_path / "one"), build(tmp_path / "other")
+
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_it_holds_the_guest_set_and_nothing_of_the_host(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build(tmp_path / "one")) as archive:
+        names = set(archive.namelist())
+
+    parts = {name.split("/")[1] for name in names if name.startswith("quiesce/")}
+    assert "quiesce/guest/doors/qga-hook.sh" in names
+    assert {part for part in parts if "." not in part} == {"guest", "model", "system"}
+    assert {part for part in parts if part.endswith(".py")} == {"__init__.py", "errors.py"}
+
+
+def test_it_installs_its_hook_and_the_hook_calls_it(box: Box, tmp_path: Path) -> None:
+    box.mount("/mnt/a")
+    program = box.root / "usr/local/bin/quiesce-guest"
+    program.write_bytes(build(tmp_path / "one").read_bytes())
+
+    assert box.run("install", "qga").returncode == 0
+    frozen = box.shell("/etc/quiesce/qga-hook freeze")
+    thawed = box.shell("/etc/quiesce/qga-hook thaw")
+
+    assert (frozen.returncode, thawed.returncode) == (0, 0), frozen.stderr + thawed.stderr
+    assert box.report()["reached"] == "filesystem"
