@@ -114,12 +114,13 @@ class Died(BaseException):
 class FailingStore:
     """A store whose operation number *at* (from 1) goes wrong, in the way *how*.
 
-    `refused`: it fails and does nothing. `lost`: it is done, its reply is an error. `full`: as
-    refused, for want of space. `killed before` and `killed after` end the process there. Without
+    `refused`: it fails and does nothing. `lost`: it is done, its reply is an error. `late`: as
+    refused, but it is done when the next blob is created. `full`: as refused, for want of space.
+    `killed before` and `killed after` end the process there. Without
     *at* it only counts.
     """
 
-    WAYS = ("refused", "lost", "full", "killed before", "killed after")
+    WAYS = ("refused", "lost", "late", "full", "killed before", "killed after")
 
     def __init__(self, store: BlobStore, *, at: int = 0, how: str = "refused") -> None:
         self._store = store
@@ -127,6 +128,7 @@ class FailingStore:
         self._how = how
         self._lock = threading.Lock()
         self._dead = False
+        self._late: Callable[[], Any] | None = None
         self.operations: list[str] = []
 
     def get(self, name: str, start_bytes: int = 0, length_bytes: int | None = None) -> bytes:
@@ -151,6 +153,13 @@ class FailingStore:
             self.operations.append(operation)
             is_here = len(self.operations) == self._at
             self._dead = is_here and self._how.startswith("killed")
+            late = None
+            if is_here and self._how == "late":
+                self._late = act
+            elif operation.startswith("create"):
+                late, self._late = self._late, None
+        if late is not None:
+            late()
         if is_here and self._how in {"lost", "killed after"}:
             act()
         if is_here:

@@ -129,9 +129,10 @@ def test_a_run_that_fails_says_so() -> None:
             assert run.outcome.name in {"VaultUnavailable", "VaultFull"}
 
 
-def test_a_lost_reply_to_a_create_ends_no_run() -> None:
+@pytest.mark.parametrize("how", ["lost", "late"])
+def test_a_create_without_a_reply_ends_no_run(how: str) -> None:
     cuts = 0
-    for store, _, run in every_cut("lost"):
+    for store, _, run in every_cut(how):
         cuts += run.cut.startswith("create")
         if run.cut.startswith("create"):
             assert run.sid in {point.id for point in Vault.open(store).points()}

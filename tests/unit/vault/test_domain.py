@@ -96,30 +96,10 @@ def test_an_entry_comes_once_whatever_became_of_the_reply(how: str) -> None:
         assert not said or state.session(A) is SessionState.OPEN
 
 
-class Late:
-    """A store that loses requests, and carries one out when the next comes."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self._late: list[tuple[str, bytes]] = []
-        self._lost = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def create(self, name: str, data: bytes) -> bool:
-        for request in self._late:
-            self._store.create(*request)
-        if not self._lost:
-            self._lost += 1
-            self._late.append((name, data))
-            raise QuiesceError("VaultUnavailable", "no reply")
-        return self._store.create(name, data)
-
-
 def test_a_request_that_lands_late_is_recognised_as_the_aim_reached() -> None:
     store = MemoryStore()
-    writer = domain(Late(store))
+    create = 3  # after the list and the get of entry 1
+    writer = domain(FailingStore(store, at=create, how="late"))
     writer.append(opening(A))
 
     assert writer.state.tail == 1
@@ -146,3 +126,17 @@ def test_an_entry_that_is_missing_in_the_middle_is_damage_by_name() -> None:
     with pytest.raises(QuiesceError, match="log/000000000001") as caught:
         domain(store).refresh()
     assert caught.value.name == "VaultDamaged"
+
+
+def test_exists_as_the_answer_to_ones_own_create_is_success() -> None:
+    class Retrying(MemoryStore):
+        def create(self, name: str, data: bytes | bytearray) -> bool:
+            super().create(name, data)
+            return super().create(name, data)
+
+    writer = domain(Retrying())
+    writer.append(opening(A))
+    writer.append(lambda _: Abort(A))
+
+    assert writer.state.session(A) is SessionState.ABORTED
+    assert writer.state.tail == 2
