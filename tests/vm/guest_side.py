@@ -7,6 +7,7 @@ needed while a file system is frozen is in memory.
 import base64
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -71,15 +72,44 @@ class Server:
                 answer = answer[os.write(self._port, answer) :]
 
     def _run(self, order: dict[str, object]) -> dict[str, object]:
-        done = subprocess.run(
-            order["argv"],
-            input=base64.b64decode(order["stdin"]),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                order["argv"],
+                input=base64.b64decode(order["stdin"]),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                check=False,
+            )
+        except OSError as exc:
+            return {"status": 127, "output": base64.b64encode(str(exc).encode()).decode()}
         return {"status": done.returncode, "output": base64.b64encode(done.stdout).decode()}
+
+    def _read(self, order: dict[str, object]) -> dict[str, object]:
+        try:
+            with open(order["path"], encoding="utf-8") as file:
+                return {"text": file.read()}
+        except FileNotFoundError:
+            return {"text": None}
+
+    def _write(self, order: dict[str, object]) -> dict[str, object]:
+        os.makedirs(os.path.dirname(order["path"]), exist_ok=True)
+        with open(order["path"], "w", encoding="utf-8") as file:
+            file.write(order["text"])
+        os.chmod(order["path"], order["mode"])
+        return {}
+
+    def _remove(self, order: dict[str, object]) -> dict[str, object]:
+        if os.path.lexists(order["path"]):
+            os.unlink(order["path"])
+        return {}
+
+    def _kill(self, order: dict[str, object]) -> dict[str, object]:
+        os.kill(order["pid"], signal.SIGKILL)
+        return {}
+
+    def _is_alive(self, order: dict[str, object]) -> dict[str, object]:
+        return {"alive": os.path.exists(f"/proc/{order['pid']}")}
 
     def _pulse(self, _order: dict[str, object]) -> dict[str, object]:
         return {"pulse": {mount: pulse.told() for mount, pulse in self._pulses.items()}}

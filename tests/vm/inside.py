@@ -63,11 +63,10 @@ class Inside:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(LIMIT_S)
         self._socket.connect(str(path))
-        self._received = self._socket.makefile("rb")
+        self._received = b""
         self._numbers = itertools.count(1)
 
     def close(self) -> None:
-        self._received.close()
         self._socket.close()
 
     def run(self, *argv: str, stdin: str = "", check: bool = True) -> str:
@@ -87,14 +86,25 @@ class Inside:
         return self.run("/bin/sh", "-c", script, check=check)
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        """Write a file for root, with *mode*."""
-        self.sh(f"mkdir -p $(dirname {path})")
-        self.run("/bin/sh", "-c", f"cat >{path} && chmod {mode:o} {path}", stdin=text)
+        """Write a file of root's, with *mode*."""
+        self._ask("write", path=path, text=text, mode=mode)
 
     def read(self, path: str) -> str | None:
         """Return a file, None where there is none."""
-        status, text = self.status("/bin/cat", path)
-        return text if status == 0 else None
+        text: str | None = self._ask("read", path=path)["text"]
+        return text
+
+    def remove(self, path: str) -> None:
+        """Remove a file, where there is one."""
+        self._ask("remove", path=path)
+
+    def kill(self, pid: int) -> None:
+        """Kill a process at once."""
+        self._ask("kill", pid=pid)
+
+    def is_alive(self, pid: int) -> bool:
+        """Whether a process is there."""
+        return bool(self._ask("is_alive", pid=pid)["alive"])
 
     def pulse(self) -> dict[str, dict[str, float]]:
         """How each file system takes writes: beats so far, the present and the longest wait."""
@@ -120,9 +130,15 @@ class Inside:
         line = json.dumps({"id": number, "do": what, **order}).encode() + b"\n"
         self._socket.sendall(line)
         while True:
-            answer: dict[str, Any] = json.loads(self._received.readline())
+            answer: dict[str, Any] = json.loads(self._line())
             if answer["id"] == number:
                 return answer
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._received:
+            self._received += self._socket.recv(65536)
+        line, _, self._received = self._received.partition(b"\n")
+        return line
 
 
 def wait_until(state: Callable[[], object], what: str, *, limit_s: float = LIMIT_S) -> None:

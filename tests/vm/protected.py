@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -75,15 +76,16 @@ class Protected:
         self._settings.write_text("\n".join(lines) + "\n")
 
     @contextlib.contextmanager
-    def started(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """A `quiesce` under way; it has ended when the context is left."""
-        argv = [sys.executable, str(_PROGRAM), str(self.state_dir)]
+    def started(self, *words: str, stop_at: str = "none") -> Iterator[subprocess.Popen[str]]:
+        """A `quiesce` under way; it stops itself at *stop_at*, and ends with the context."""
+        argv = [sys.executable, str(_PROGRAM), str(self.state_dir), stop_at]
         process = subprocess.Popen(
             [*argv, "--config", str(self._settings), *words, "--json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         with process:
             try:
