@@ -1,4 +1,4 @@
-"""The snapshot is a command of the user's, run inside the window (`engine.Snapshot`)."""
+"""The snapshot is a command of the user's, run inside the window (`snapshot.Snapshot`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import command
-from quiesce.guest.engine import Taken
 from quiesce.guest.locking import RUN_DIR
+from quiesce.guest.snapshot import Taken
 from quiesce.guest.window import Ending
 from quiesce.model.report import SnapshotFate
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from quiesce.guest.decision import Way
-    from quiesce.guest.engine import Ended
     from quiesce.guest.record import Record
+    from quiesce.guest.snapshot import Ended
     from quiesce.guest.window import Window
 
 _BLOCKED = (
@@ -39,9 +39,12 @@ class CommandSnapshot:
     def __init__(self, argv: Sequence[str], *, session: str, stdout: int) -> None:
         self._name = argv[0]
         self._home = RUN_DIR / f"{session}.home"
-        env = {**os.environ, "HOME": str(self._home), "TMPDIR": str(self._home)}
-        self._command = command.prepare(argv, env=env, stdout=stdout)
-        self._home.mkdir(mode=0o700)
+        own = {"HOME": str(self._home), "TMPDIR": str(self._home)}
+        try:
+            self._home.mkdir(mode=0o700)
+        except OSError:  # nothing can be at rest then, and any directory will do
+            own = {}
+        self._command = command.prepare(argv, env={**os.environ, **own}, stdout=stdout)
 
     @property
     def process_group(self) -> int | None:
@@ -63,20 +66,19 @@ class CommandSnapshot:
         while (status := self._command.ended()) is None:
             ending = window.wait()
             if ending is not Ending.READY:
-                return self._stopped(ending)
+                return self._stopped(ending, window)
         ending = Ending.EXPIRED if window.has_expired() else Ending.READY
         if status == 0:
             return Taken(SnapshotFate(taken=True, exit_status=0), ending)
         error = QuiesceError("SnapshotFailed", f"{self._name} ended with status {status}")
         return Taken(SnapshotFate(taken=False, exit_status=status), ending, error)
 
-    def _stopped(self, ending: Ending) -> Taken:
-        is_blocked = self._command.is_blocked()
+    def _stopped(self, ending: Ending, window: Window) -> Taken:
         self._command.kill()
         error = QuiesceError(
             "SnapshotFailed",
             f"{self._name} was killed: it had not ended",
-            action=_BLOCKED if is_blocked else None,
+            action=_BLOCKED if window.blocked else None,
         )
         return Taken(SnapshotFate(taken=False), ending, error)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import facts, freezing, hurry, journal, reports, watch, watchdog
@@ -13,6 +14,7 @@ from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
 from quiesce.guest.recovery import recover, release_all, run_script_for
 from quiesce.guest.signals import InterruptError
+from quiesce.guest.snapshot import Ended, Snapshot
 from quiesce.guest.stack import RestStack
 from quiesce.guest.survey import Order, look
 from quiesce.guest.window import Ending, Window
@@ -20,67 +22,14 @@ from quiesce.model.report import ReportedMount, SnapshotFate
 from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from quiesce.guest.decision import Decision
     from quiesce.guest.freezing import Thawed
-    from quiesce.guest.line import Line
-    from quiesce.guest.record import Record
     from quiesce.guest.settings import Plugin
     from quiesce.guest.signals import Signals
     from quiesce.guest.survey import Survey
     from quiesce.guest.watchdog import Watchdog
-    from quiesce.model.report import Report
 
 _FLUSH_S = 10.0
 _GUARD_S = 15.0
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What came of the snapshot, and why the waiting for it ended."""
-
-    fate: SnapshotFate
-    ending: Ending
-    error: QuiesceError | None = None
-
-
-class Snapshot(Protocol):
-    """What is done inside the window: a command of ours, or a caller that takes the snapshot."""
-
-    @property
-    def line(self) -> Line | None:
-        """The line on which somebody else ends the window, for the watchdog to hold too."""
-
-    @property
-    def process_group(self) -> int | None:
-        """The processes to kill at the deadline."""
-
-    def is_wanted(self, record: Record, way: Way) -> bool:
-        """Return whether the window is to be opened; without it everything is released at once."""
-
-    def take(self, record: Record, way: Way, window: Window) -> Taken:
-        """Let the snapshot be taken, and return when it is or the window is over."""
-
-    def drop(self) -> None:
-        """Give up what was prepared: there is no snapshot."""
-
-    def tell(self, ended: Ended, sweep: Callable[[], bool]) -> None:
-        """Tell whoever waits how it ended; under a door whose thaw is overdue, wait for it.
-
-        *sweep* thaws what the door may have frozen since; whether there was something.
-        """
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a session ended; the application is released and the report is written."""
-
-    record: Record
-    report: Report
-    decision: Decision
-    path: Path
 
 
 def run_session(order: Order, snapshot: Snapshot, *, lock: int, signals: Signals) -> Ended:
@@ -134,6 +83,8 @@ class _Session:
         """Start the processes that guard the window, and flush; failures are kept."""
         if self._way is Way.NO_SNAPSHOT or not self._has_anything_to_rest():
             return
+        if self.record.has_failed(Cause.GUARD):
+            return
         try:
             self._freezing = freezing.prepare(self._plan.mounts)
             facts.begin(self.record.session)
@@ -153,8 +104,7 @@ class _Session:
         except QuiesceError as exc:
             self.record.fail(Cause.GUARD, exc)
         except OSError as exc:
-            error = QuiesceError("GuardUnavailable", f"cannot use /run: {exc.strerror}")
-            self.record.fail(Cause.GUARD, error)
+            self.record.fail(Cause.GUARD, _unwritable(exc))
         else:
             self.record.guards.append(Guard.of(self._watchdog.pid))
             if self._way is Way.FROZEN:
@@ -188,6 +138,9 @@ class _Session:
                 result = self._stack.hold(plugin.source, plugin.pre, plugin.post)
         except InterruptError:
             self.record.step("pre-script", "script", "failed", since=begun, reason="interrupted")
+            return False
+        except OSError as exc:
+            self.record.fail(Cause.GUARD, _unwritable(exc), "pre-script")
             return False
         self.record.script_step("pre-script", result, since=begun)
         if result.error is not None:
@@ -239,7 +192,10 @@ class _Session:
             self._open_mounts()
         self._foresee()
         self.record.hurried = hurry.begin()
-        self._note()
+        try:
+            self._note()
+        except OSError as exc:
+            self.record.fail(Cause.GUARD, _unwritable(exc))
         try:
             self._watchdog.open_window(
                 until_s, self._freezing.descriptors, self._snapshot.process_group
@@ -342,7 +298,8 @@ class _Session:
         except OSError:
             if not expired:
                 self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
-        self._note()
+        with contextlib.suppress(OSError):  # what it would say is over in a moment
+            self._note()
 
     # The end.
 
@@ -351,8 +308,9 @@ class _Session:
         self.record.mounts = self._reported_mounts()
         self.record.facts = facts.collect(self.record.session)
         report = self.record.report()
-        path = reports.write(report.to_json())
-        return Ended(self.record, report, self.record.decide(), path)
+        with contextlib.suppress(OSError):  # neither disk nor /run: those who wait still hear it
+            reports.write(report.to_json())
+        return Ended(self.record, report, self.record.decide())
 
     def leave(self) -> None:
         """Let the freezers and the watchdog go: nothing is at rest any more.
@@ -392,6 +350,10 @@ def _status_of(error: QuiesceError) -> str:
 
 def _expired(why: str) -> QuiesceError:
     return QuiesceError("FreezeWindowExpired", why)
+
+
+def _unwritable(exc: OSError) -> QuiesceError:
+    return QuiesceError("GuardUnavailable", f"cannot use /run: {exc.strerror}")
 
 
 def _interrupted(when: str) -> QuiesceError:

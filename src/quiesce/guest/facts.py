@@ -36,5 +36,5 @@ def collect(session: str) -> dict[str, str]:
 
 def clear(session: str) -> None:
     """Take the file away."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         path_of(session).unlink()

@@ -33,5 +33,5 @@ def read() -> record.Record | None:
 
 def clear() -> None:
     """Say that nothing is at rest any more."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         _FILE.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -51,14 +52,14 @@ def recover() -> int:
     """Release what the dead session held, and report it; the exit status that it comes to.
 
     Its window counts as expired unless it was closed. The caller has the lock, and what was frozen
-    is thawed already. Raises OSError where the report cannot be written.
+    is thawed already.
     """
     record = journal.read()
     if record is None:
         return ExitStatus.DONE
     if record.hurried:
         hurry.end()
-    if not reports.exists(record.session):
+    if not reports.exists(record.session, started_at=record.started_at):
         _end_scripts(record)
         _mark_dead(record)
         stack = RestStack(
@@ -66,7 +67,8 @@ def recover() -> int:
         )
         release_all(record, stack)
         record.facts = facts.collect(record.session)
-        reports.write(record.report().to_json())
+        with contextlib.suppress(OSError):  # neither disk nor /run: releasing is what counts
+            reports.write(record.report().to_json())
     facts.clear(record.session)
     journal.clear()
     return int(record.decide().exit_status)

@@ -38,9 +38,12 @@ def find(session: str | None) -> dict[str, Any]:
     return document
 
 
-def exists(session: str) -> bool:
-    """Return whether the report of *session* is written."""
-    return any(path.stem == session for path in _all())
+def exists(session: str, *, started_at: str) -> bool:
+    """Return whether the report of that *session* is written, not that of one with the same id."""
+    try:
+        return bool(find(session)["started_at"] == started_at)
+    except (QuiesceError, ValueError, LookupError):
+        return False
 
 
 def _all() -> list[Path]:

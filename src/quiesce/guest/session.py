@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -10,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import cgroup, line, signals
+from quiesce.guest import cgroup, line, reports, signals
 from quiesce.guest.decision import Way, decide, way_of_snapshot
-from quiesce.guest.engine import Taken, run_session
+from quiesce.guest.engine import run_session
 from quiesce.guest.mounts import NotAMountPointError
+from quiesce.guest.snapshot import Taken
 from quiesce.guest.spawn import fork_detached
+from quiesce.guest.survey import look
 from quiesce.guest.window import Ending
 from quiesce.model.consistency import Outcome
 from quiesce.model.report import SnapshotFate
@@ -22,10 +25,10 @@ from quiesce.model.report import SnapshotFate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from quiesce.guest.engine import Ended
     from quiesce.guest.line import Line
     from quiesce.guest.record import Record
     from quiesce.guest.signals import Signals
+    from quiesce.guest.snapshot import Ended
     from quiesce.guest.survey import Order
     from quiesce.guest.window import Window
 
@@ -57,11 +60,15 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     caller = _Caller(its)
-    fork_detached(
-        lambda: _run(order, caller, lock, needs_announcement=needs_announcement),
-        keep={its.fileno(), lock},
-    )
-    its.close()
+    try:
+        fork_detached(
+            lambda: _run(order, caller, lock, needs_announcement=needs_announcement),
+            keep={its.fileno(), lock},
+        )
+    except OSError as exc:
+        raise QuiesceError("GuardUnavailable", f"no session process: {exc}") from exc
+    finally:
+        its.close()
     data = ours.recv(_BYTES)
     if not data:
         raise QuiesceError(
@@ -74,6 +81,23 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
         raise NotAMountPointError(answer["usage"])
     if "error" in answer:
         raise QuiesceError(answer["error"], answer["message"], action=answer["action"])
+    return Held(answer["held"], Way(answer["way"]), answer["told"])
+
+
+def without_guard(order: Order, error: QuiesceError) -> Held:
+    """Return what becomes of *order* where *error* says that nothing can guard a session (row 24).
+
+    Nothing is held; the report is written where it can be. Raises QuiesceError for any other
+    *error*, and as `survey.look`.
+    """
+    if error.name != "GuardUnavailable":
+        raise error
+    record = look(replace(order, unguarded=error)).record
+    if way_of_snapshot(record.happened()) is not Way.NO_SNAPSHOT:
+        record.fate = SnapshotFate(taken=None)
+    answer = _answer(record, held=False)
+    with contextlib.suppress(OSError):
+        reports.write(record.report().to_json())
     return Held(answer["held"], Way(answer["way"]), answer["told"])
 
 
@@ -116,7 +140,7 @@ def _run(order: Order, caller: _Caller, lock: int, *, needs_announcement: bool) 
 
 
 class CallerSnapshot:
-    """The snapshot is taken by the caller, between its hold and its release (`engine.Snapshot`)."""
+    """The caller takes the snapshot, between hold and release (`snapshot.Snapshot`)."""
 
     process_group = None
 

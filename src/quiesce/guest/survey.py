@@ -13,6 +13,7 @@ from quiesce.guest.mounts import freeze_errors, plan_freeze
 from quiesce.guest.record import Record, now_text
 
 if TYPE_CHECKING:
+    from quiesce.errors import QuiesceError
     from quiesce.guest.mounts import FreezePlan
     from quiesce.guest.settings import GuestSettings
 
@@ -25,7 +26,8 @@ class Order:
 
     *door* names who asks. *frozen_by*: engine, door or command (the snapshot command freezes by
     itself). *only*: freeze these mounts and no others. *disks* and *deadline_s* are None where
-    the caller says nothing of them.
+    the caller says nothing of them. *unguarded*: why nothing can guard a session; then nothing
+    is brought to rest (row 24).
     """
 
     session: str
@@ -36,6 +38,7 @@ class Order:
     disks: int | None = None
     deadline_s: float | None = None
     plugin_config: str | None = None
+    unguarded: QuiesceError | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,9 @@ def look(order: Order) -> Survey:
     )
     for error in found.refused:
         record.fail(Cause.REFUSED, error)
-    if record.freeze_wanted and (order.frozen_by == "door" or not plan.mounts):
+    if order.unguarded is not None:
+        record.fail(Cause.GUARD, order.unguarded)
+    elif record.freeze_wanted and (order.frozen_by == "door" or not plan.mounts):
         for error in freeze_errors(plan):  # elsewhere trying tells better
             record.fail(Cause.FREEZE, error)
     return Survey(found, plan, record)

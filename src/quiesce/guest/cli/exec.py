@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
 from quiesce.guest import locking, recovery, signals
 from quiesce.guest.cli import orders, output
 from quiesce.guest.commanded import CommandSnapshot
@@ -17,6 +19,7 @@ from quiesce.system.files import replace_durably
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+_NO_LOCK = -1
 _EXAMPLES = """\
 examples:
   quiesce-guest exec -- /usr/local/sbin/storage-snapshot data
@@ -28,6 +31,7 @@ examples:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of `exec`."""
     parser.epilog = _EXAMPLES
+    parser.set_defaults(refuse=parser.error)
     orders.add_arguments(parser)
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report there too")
     parser.add_argument(
@@ -39,14 +43,19 @@ def run(arguments: Namespace) -> int:
     """Run one session around the command."""
     argv = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not argv:
-        raise SystemExit("quiesce-guest exec: give the snapshot's command after --")
+        arguments.refuse("give the snapshot's command after --")
     order = orders.order_from(arguments, door="exec")
-    lock = locking.acquire()
-    left = recovery.recover_all()
+    try:
+        lock, left = locking.acquire(), recovery.recover_all()
+    except QuiesceError as exc:
+        if exc.name != "GuardUnavailable":
+            raise
+        order, lock, left = replace(order, unguarded=exc), _NO_LOCK, None
     with signals.noticed() as noticed:
         snapshot = CommandSnapshot(argv, session=order.session, stdout=2 if arguments.json else 1)
         ended = run_session(order, snapshot, lock=lock, signals=noticed)
-    os.close(lock)
+    if lock != _NO_LOCK:
+        os.close(lock)
     document = ended.report.to_json()
     if arguments.report is not None:
         replace_durably(arguments.report, json.dumps(document, indent=1).encode() + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
 from quiesce.guest import locking, recovery, session
 from quiesce.guest.cli import orders, output
 
@@ -27,9 +28,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Start the session process, which stays."""
     order = orders.order_from(arguments, door="hold")
-    lock = locking.acquire()
-    left = recovery.recover_all()
-    answer = session.start(order, lock=lock)
+    left = None
+    try:
+        lock = locking.acquire()
+        left = recovery.recover_all()
+        answer = session.start(order, lock=lock)
+    except QuiesceError as exc:
+        answer = session.without_guard(order, exc)
     told = {"held": answer.held, **answer.told}
     if arguments.json:
         output.document(told)

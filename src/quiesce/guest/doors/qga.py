@@ -5,11 +5,17 @@ What its exit statuses say stands in `docs/design/overview.md`, section 6.
 
 from __future__ import annotations
 
-from quiesce.errors import ExitStatus
+from typing import TYPE_CHECKING
+
+from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest import announcement, locking, recovery, session
 from quiesce.guest.decision import Way
 from quiesce.guest.survey import Order
 from quiesce.system import ulid
+
+if TYPE_CHECKING:
+    from quiesce.guest.announcement import Announcement
+    from quiesce.guest.session import Held
 
 UNFROZEN = 3
 ABORT = 4
@@ -19,19 +25,32 @@ DEAD = 5
 def freeze() -> int:
     """Hold the applications and adopt the mounts; what the hook's `freeze` exits with.
 
-    Other than 0: everything is released already. Raises QuiesceError where no session can begin.
+    Other than 0: everything is released already. Raises QuiesceError AlreadyHeld.
     """
-    lock = locking.acquire()
-    recovery.recover_all()
+    try:
+        lock = locking.acquire()
+        recovery.recover_all()
+    except QuiesceError as exc:
+        return _status(session.without_guard(_order(None), exc))
     announced = announcement.take()
-    order = Order(
+    order = _order(announced)
+    heard = announced is not None and announced.heard
+    try:
+        return _status(session.start(order, lock=lock, needs_announcement=not heard))
+    except QuiesceError as exc:
+        return _status(session.without_guard(order, exc))
+
+
+def _order(announced: Announcement | None) -> Order:
+    return Order(
         session=ulid.new() if announced is None else announced.session,
         door="qga",
         frozen_by="door",
         disks=None if announced is None else announced.disks,
     )
-    heard = announced is not None and announced.heard
-    answer = session.start(order, lock=lock, needs_announcement=not heard)
+
+
+def _status(answer: Held) -> int:
     if answer.held:
         return ExitStatus.DONE
     return ABORT if answer.way is Way.NO_SNAPSHOT else UNFROZEN
