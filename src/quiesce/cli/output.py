@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from quiesce.ports import Progress as ProgressPort
 
 _STEP = 1024
+_WIDE = 500
 
 
 class Output:
@@ -36,7 +37,9 @@ class Output:
         self.as_json = as_json
         self._quiet = quiet
         self._messages = Console(stderr=True, highlight=False)
-        self._answer = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        # A program that reads us wants whole lines.
+        width = None if sys.stdout.isatty() else _WIDE
+        self._answer = Console(highlight=False, soft_wrap=width is not None, width=width)
 
     def answer(self, document: Mapping[str, Any], *text: object) -> None:
         """Give the verb's answer: *document* with `--json`, else *text* (rich renderables)."""
