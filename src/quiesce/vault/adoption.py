@@ -43,13 +43,17 @@ def adopt(
             return
         if name.kind == names.DATA:
             number = packs.number_of(Place(name))
-            for row in _table(store, names.pack_name(domain, name)):
+            for row in _table(store, domain, name, packs.vault_id):
                 index.put(Spot(row.chunk_id, number, row.offset, row.stored_bytes, row.flags))
 
 
-def _table(store: BlobReader, name: str) -> Iterable[pack.Stored]:
+def _table(
+    store: BlobReader, domain: str, found: PackName, vault_id: bytes
+) -> Iterable[pack.Stored]:
+    name = names.pack_name(domain, found)
     try:
         size = store.size(name)
+        pack.check_header(store.get(name, 0, pack.HEADER_BYTES), vault_id, found.kind)
         trailer = store.get(name, max(0, size - pack.TRAILER_BYTES), pack.TRAILER_BYTES)
         offset, length = pack.footer_range(trailer, size)
         return pack.parse_footer(store.get(name, offset, length), trailer)

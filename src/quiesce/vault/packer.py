@@ -59,6 +59,11 @@ class PackWriter:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
+    @property
+    def vault_id(self) -> bytes:
+        """The vault that the packs belong to."""
+        return self._head.vault_id
+
     def number_of(self, place: Place) -> int:
         """Return the number of *place*, a pack that is in the store already."""
         number = self._numbers.get(place)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from quiesce.errors import QuiesceError
+from quiesce.system import ulid
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, back_up, pattern, read_back, small_vault
+from vault_box import CHUNK, back_up, copied, pattern, read_back, small_vault
 
 DISKS = {"vda": pattern(1, 9 * CHUNK) + b"\0" * CHUNK + b"compresses" * 40_000}
 
@@ -143,3 +144,21 @@ def test_a_pack_of_another_name_is_not_taken_for_it(store: MemoryStore) -> None:
     with pytest.raises(QuiesceError) as caught:
         read_back(vault, vault.points()[0])
     assert caught.value.name == "VaultDamaged"
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_an_adopted_pack_with_a_damaged_header_or_table_is_not_used(at: int) -> None:
+    store = MemoryStore()
+    vault = small_vault(store)
+    with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
+        copied(session, DISKS)
+        session._packs.flush()
+    for name in packs(store, "d"):
+        data = store._blobs[name]
+        position = at * 16 if at < 4 else len(data) - 1 - (at - 4) * 30
+        store._blobs[name] = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+    before = len(packs(store, "d"))
+    point = back_up(vault, DISKS)
+
+    assert len(packs(store, "d")) == 2 * before
+    assert read_back(Vault.open(store), point) == DISKS

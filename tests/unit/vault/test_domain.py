@@ -128,6 +128,16 @@ def test_an_entry_that_is_missing_in_the_middle_is_damage_by_name() -> None:
     assert caught.value.name == "VaultDamaged"
 
 
+def test_ones_own_entry_is_known_by_its_bytes_when_the_reply_is_lost() -> None:
+    store = MemoryStore()
+    domain(store).append(opening(A))
+    writer = domain(FailingStore(store, at=4, how="lost"))
+    writer.append(lambda _: Abort(A))
+
+    assert writer.state.session(A) is SessionState.ABORTED
+    assert writer.state.tail == 2
+
+
 def test_exists_as_the_answer_to_ones_own_create_is_success() -> None:
     class Retrying(MemoryStore):
         def create(self, name: str, data: bytes | bytearray) -> bool:
