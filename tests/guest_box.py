@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -116,8 +118,8 @@ class Box:
         return self._entered(PROGRAM, *words)
 
     def run(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run `quiesce-guest` with *words* to its end."""
-        return subprocess.run(
+        """Run `quiesce-guest` with *words* to its end; a report that it prints is a valid one."""
+        ended = subprocess.run(
             self.argv(*words),
             capture_output=True,
             text=True,
@@ -125,6 +127,10 @@ class Box:
             env=self.environment(),
             check=False,
         )
+        if '"schema": "quiesce.report/1"' in ended.stdout:
+            schema = json.loads((SOURCE / "schemas" / "report.json").read_text())
+            jsonschema.validate(json.loads(ended.stdout), schema)
+        return ended
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `quiesce-guest` with *words*."""
@@ -170,14 +176,16 @@ class Box:
         return [] if record is None else [guard["pid"] for guard in record["guards"]]
 
     def is_frozen(self, path: str) -> bool:
-        """Return whether the file system at *path* is frozen, without waiting for it."""
+        """Return whether the file system at *path* is frozen: whether a write to it blocks."""
         process = subprocess.Popen(self._entered("touch", path))
-        try:
-            process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
+        blocked = 0
+        while process.poll() is None and blocked < 6:
+            time.sleep(0.05)
+            # Disks make a process wait like that too, but not for so long.
+            blocked = blocked + 1 if state_of(process.pid) == "D" else 0
+        if process.returncode is None:
             self._blocked.append(process)
-            return True
-        return False
+        return process.returncode is None
 
     def freeze(self, path: str) -> None:
         """Freeze the file system at *path*, as a door does."""
@@ -237,6 +245,14 @@ class Box:
 
     def _enter(self, *argv: str, chroot: bool = True) -> None:
         subprocess.run(self._entered(*argv, chroot=chroot), check=True, capture_output=True)
+
+
+def state_of(pid: int) -> str:
+    """Return the state of a process as the kernel names it; Z also where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float = 30.0) -> None:
