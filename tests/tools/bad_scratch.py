@@ -8,7 +8,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from tools.bare_qemu import wait_until
+from quiesce.providers.nbd import connected_to_new
+from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,10 +45,13 @@ class HangingScratch:
         image.touch()
         os.truncate(image, size_bytes)
         serve = ["qemu-nbd", "--format=raw", "--persistent", f"--socket={address}", image]
-        self._servers.append(subprocess.Popen(serve))
-        wait_until(address.exists, "the scratch server")
-        server = {"type": "unix", "path": str(address)}
-        return {"driver": "nbd", "node-name": node, "server": server}
+        server = subprocess.Popen(serve)
+        self._servers.append(server)
+        connected_to_new(
+            address, is_alive=lambda: server.poll() is None, deadline=Deadline.after(20)
+        ).close()
+        behind = {"type": "unix", "path": str(address)}
+        return {"driver": "nbd", "node-name": node, "server": behind}
 
     def hang(self) -> None:
         for server in self._servers:

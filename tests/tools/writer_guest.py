@@ -2,7 +2,7 @@
 
 The boot sector below, on the first disk, is run by SeaBIOS in real mode. For n = 1, 2, 3 … it fills
 a sector with n (128 times, 32 bits, little endian) and writes it, each write waiting for the one
-before: first disk sector 1, second disk sector 1, first disk slot n mod 512, second disk the same
+before: first disk sector 1, second disk sector 1, first disk slot n mod 64, second disk the same
 slot. Slots are 64 KiB apart, from 64 KiB on. So at any instant the first disk's n is the second's
 or one more, and every slot follows from n. It prints `.` to port 0xe9 every 16 rounds, `E` for
 every write that failed (and tries again), and rests for a timer tick every 32 rounds.
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-SLOTS = 512
+SLOTS = 64
 SLOT_BYTES = 64 * 1024
-DISK_BYTES = 64 * 1024 * 1024
+DISK_BYTES = 16 * 1024 * 1024
 
 # as --32 -o w.o w.s; ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o w.bin w.o
 SOURCE = """
@@ -29,7 +29,7 @@ next:
     incl n;  movl n, %eax
     movw $0x8000, %di;  movw $128, %cx;  rep stosl      # the sector, full of n
     movl $1, lba;  call both
-    movl n, %eax;  andl $511, %eax;  incl %eax;  shll $7, %eax
+    movl n, %eax;  andl $63, %eax;  incl %eax;  shll $7, %eax
     movl %eax, lba;  call both
     testb $15, n;  jnz next
     movb $'.', %al;  outb %al, $0xe9
@@ -50,7 +50,7 @@ lba:    .long 0, 0
 """
 CODE = bytes.fromhex(
     "fa31c08ed88ec08ed0bc007cfbfc66ff06717c66a1717cbf0080b9800066f3ab66c7067d7c01000000e82c00"
-    "66a1717c6625ff010000664066c1e00766a37d7ce81500f606717c0f75c4b02ee6e9f606717c1f75b9f4ebb6"
+    "66a1717c66253f000000664066c1e00766a37d7ce81500f606717c0f75c4b02ee6e9f606717c1f75b9f4ebb6"
     "b280e80200b281be757cb80043cd137307b045e6e9f4ebefc30000000010000100008000000000000000000000"
 )
 

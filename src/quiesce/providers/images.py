@@ -7,24 +7,24 @@ import errno
 import fcntl
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbd
 
 from quiesce.errors import QuiesceError
+from quiesce.providers.nbd import connected_to_new
 from quiesce.system import process
 from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from quiesce.ports import BlockWriter
 
 _QEMU_IMG_S = 60.0
 _NBD_START_S = 20.0
 _NBD_END_S = 300.0
-_POLL_S = 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -110,23 +110,30 @@ def _served(image: Path) -> Iterator[_Server]:
     """Serve *image* for one connection; the server ends with it."""
     address = image.with_name(f"{image.name}.sock")
     serve = ["qemu-nbd", "--format=qcow2", "--cache=writeback", "--discard=unmap"]
-    started = process.start([*serve, f"--socket={address}", str(image)])
+    with _short(address) as short:
+        started = process.start([*serve, f"--socket={short}", str(image)])
+        try:
+            connected = connected_to_new(
+                short,
+                is_alive=lambda: started.poll() is None,
+                deadline=Deadline.after(_NBD_START_S),
+            )
+            handle = nbd.NBD()
+            handle.connect_socket(connected.detach())
+            yield _Server(handle, started)
+        finally:
+            process.kill_group(started)
+            address.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _short(address: Path) -> Iterator[Path]:
+    """Yield another path of *address*: that of a socket has 107 characters at most."""
+    directory = os.open(address.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        handle = nbd.NBD()
-        _connect(handle, address, started)
-        yield _Server(handle, started)
+        yield Path(f"/proc/{os.getpid()}/fd/{directory}/{address.name}")
     finally:
-        process.kill_group(started)
-        address.unlink(missing_ok=True)
-
-
-def _connect(handle: nbd.NBD, address: Path, started: process.Started) -> None:
-    deadline = Deadline.after(_NBD_START_S)
-    while not address.exists():
-        if started.poll() is not None or deadline.passed():
-            raise QuiesceError("RestoreFailed", "qemu-nbd ended at its start")
-        threading.Event().wait(_POLL_S)
-    handle.connect_unix(str(address))
+        os.close(directory)
 
 
 @contextlib.contextmanager

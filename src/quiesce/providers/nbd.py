@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import nbd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # More unread data than this on one connection can freeze QEMU's main loop.
 OUTSTANDING_BYTES = 128 * 1024
 _ANSWER_S = 60.0
+_POLL_S = 0.01
 _STATUS_BYTES = 1024 * 1024 * 1024
 _ALLOCATION = "base:allocation"
 _READS_AS_ZEROS = 2
@@ -56,10 +58,10 @@ class NbdReader:
         end_bytes = start_bytes + length_bytes
         pieces = []
         for at_bytes in range(start_bytes, end_bytes, OUTSTANDING_BYTES):
-            buffer = nbd.Buffer(min(OUTSTANDING_BYTES, end_bytes - at_bytes))
+            piece = self._mine.memory[: end_bytes - at_bytes]
             with _as_broken("read"):
-                _finish(handle, handle.aio_pread(buffer, at_bytes))
-                pieces.append(buffer.to_bytearray())
+                _finish(handle, handle.aio_pread(nbd.Buffer.from_buffer(piece), at_bytes))
+            pieces.append(bytes(piece))
         return b"".join(pieces)
 
     def close(self) -> None:
@@ -101,17 +103,41 @@ class NbdReader:
             with _as_broken("connect"):
                 handle = _connected(self._address, self._export)
             self._mine.handle = handle
+            # One for all reads of the thread: libnbd 1.14 never frees a buffer that was read into.
+            self._mine.memory = memoryview(bytearray(OUTSTANDING_BYTES))
             with self._lock:
                 self._open.append(handle)
         return handle
+
+
+def connected_to_new(
+    address: Path, *, is_alive: Callable[[], bool], deadline: Deadline
+) -> socket.socket:
+    """Return a connection to a server that has just been started; it listens when it is ready.
+
+    Raises ConnectionError where it ends instead, or does not listen by *deadline*.
+    """
+    while True:
+        connected = socket.socket(socket.AF_UNIX)
+        try:
+            connected.connect(str(address))
+        except (FileNotFoundError, ConnectionRefusedError):
+            connected.close()
+        except BaseException:
+            connected.close()
+            raise
+        else:
+            return connected
+        if deadline.passed() or not is_alive():
+            raise ConnectionError("the NBD server ended at its start")
+        time.sleep(_POLL_S)
 
 
 def _connected(address: Path, export: str) -> nbd.NBD:
     handle = nbd.NBD()
     handle.set_export_name(export)
     handle.add_meta_context(_ALLOCATION)
-    connected = socket.socket(socket.AF_UNIX)
-    with connected:
+    with socket.socket(socket.AF_UNIX) as connected:
         connected.settimeout(_ANSWER_S)
         connected.connect(str(address))
         connected.setblocking(False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
-from quiesce.providers.nbd import NbdReader
+from quiesce.providers.nbd import NbdReader, connected_to_new
 from quiesce.providers.qmp import CommandRefusedError
 from quiesce.providers.readers import start_time
 from quiesce.system import process
@@ -107,11 +107,14 @@ class Reading:
         )
         self._resources.callback(process.kill_group, started)
         remember(started.pid, start_time(started.pid) or 0)
-        deadline = Deadline.after(_START_S)
-        while not address.exists():
-            if started.poll() is not None or deadline.passed():
-                raise QuiesceError("SnapshotUnsupported", "qemu-nbd ended at its start")
-            time.sleep(_POLL_S)
+        try:
+            connected_to_new(
+                self._short / address.name,
+                is_alive=lambda: started.poll() is None,
+                deadline=Deadline.after(_START_S),
+            ).close()
+        except OSError as exc:
+            raise QuiesceError("SnapshotUnsupported", f"qemu-nbd: {exc}") from exc
         return self._reader(self._short / address.name, node)
 
     def _reader(self, address: Path, export: str) -> NbdReader:

@@ -9,13 +9,13 @@ from tools.qemu_snapshots import all_as_before, contents, prepared
 from tools.tmpfs import tmpfs
 
 # Each round writes over 64 KiB of each of two disks.
-_FILLS_8_MIB_ROUNDS = 80
+_FILLS_4_MIB_ROUNDS = 48
 
 pytestmark = pytest.mark.faults
 
 BUSES = pytest.mark.parametrize(
     "machine",
-    [{}, {"bus": "virtio-scsi"}, {"bus": "ide"}, {"iothread": True}],
+    [{"bus": "virtio-blk"}, {"bus": "virtio-scsi"}, {}, {"bus": "virtio-blk", "iothread": True}],
     ids=["virtio-blk", "virtio-scsi", "ide", "iothread"],
     indirect=True,
 )
@@ -49,7 +49,7 @@ def wait_until_broken(snapshot):
 @BUSES
 def test_full_scratch_breaks_the_snapshot_alone(machine, tmp_path):
     with (
-        tmpfs(tmp_path / "small", 8) as root,
+        tmpfs(tmp_path / "small", 4) as root,
         all_as_before(machine, root),
         prepared(machine, root) as one,
     ):
@@ -102,9 +102,9 @@ def test_scratch_that_begins_to_hang_just_before_the_clean_up_is_cut_off(machine
 
 def test_an_unread_snapshot_over_full_scratch_is_cleaned_up(machine, tmp_path):
     with (
-        tmpfs(tmp_path / "small", 8) as root,
+        tmpfs(tmp_path / "small", 4) as root,
         all_as_before(machine, root),
         prepared(machine, root) as one,
     ):
         one.take()
-        machine.wait_for_rounds(_FILLS_8_MIB_ROUNDS)
+        machine.wait_for_rounds(_FILLS_4_MIB_ROUNDS)

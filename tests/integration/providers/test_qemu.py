@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import threading
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +16,13 @@ from tools.tmpfs import tmpfs
 
 pytestmark = pytest.mark.integration
 
+MIB = 1024 * 1024
 MACHINES = {
-    "virtio-blk": {},
+    "virtio-blk": {"bus": "virtio-blk"},
     "virtio-scsi": {"bus": "virtio-scsi"},
-    "ide": {"bus": "ide"},
+    "ide": {},
     "qcow2": {"image_format": "qcow2"},
-    "virtio-blk with an iothread": {"iothread": True},
+    "virtio-blk with an iothread": {"bus": "virtio-blk", "iothread": True},
     "virtio-scsi with an iothread": {"bus": "virtio-scsi", "iothread": True},
 }
 
@@ -44,7 +47,7 @@ def test_all_disks_are_of_one_instant_and_all_is_as_before(root, kind):
         with prepared(machine, root) as one:
             one.take()
             taken_at = machine.rounds()
-            machine.wait_for_rounds(writer_guest.SLOTS)
+            machine.wait_for_rounds()
             snapshot = one.open()
             instant = writer_guest.check_instant(*contents(snapshot))
             snapshot.check()
@@ -253,3 +256,20 @@ def test_a_snapshot_of_somebody_else_s_that_went_in_underneath_stays(root, tmp_p
         assert disks == ["overlay", "image1"]
         machine.wait_for_rounds()
         assert machine.guest_errors() == 0
+
+
+def test_reading_much_takes_little_memory(machine, root):
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    with prepared(machine, root) as one:
+        one.take()
+        reader = one.open().disks[0].reader
+
+        def resident_bytes():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * page_bytes
+
+        reader.read(0, MIB)
+        before = resident_bytes()
+        for start in range(0, 8 * reader.size_bytes, MIB):
+            reader.read(start % reader.size_bytes, MIB)
+
+    assert resident_bytes() - before < 32 * MIB
