@@ -44,13 +44,22 @@ class Command:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def is_blocked(self) -> bool:
-        """Return whether it waits for a disk and can be neither stopped nor killed."""
-        try:
-            with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as stat:
-                return stat.read().rpartition(")")[2].split()[0] == "D"
-        except OSError:
-            return False
+
+def blocked_in(group: int) -> bool:
+    """Return whether a process of *group* waits for a disk and can be neither stopped nor killed.
+
+    Never raises, and starts nothing.
+    """
+    return any(_state_in(group, name) == "D" for name in os.listdir("/proc") if name.isdecimal())
+
+
+def _state_in(group: int, pid: str) -> str | None:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            state, _parent, its_group = stat.read().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return None
+    return state if int(its_group) == group else None
 
 
 def prepare(argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:

@@ -22,8 +22,7 @@ def end_everything() -> str | None:
 
     It is asked first, and gets its time to release its applications; then it is killed, and its
     watchdog, and last we ourselves, do what it should have done. Raises QuiesceError AlreadyHeld
-    where not even that ends it (a freeze blocks in the kernel), OSError where the report cannot
-    be written.
+    where not even that ends it: a freeze blocks in the kernel.
     """
     record = journal.read()
     lock = _lock_by(Deadline.after(0.0))

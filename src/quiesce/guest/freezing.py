@@ -100,8 +100,18 @@ class Freezing:
 
         *claim* hears of each place: CLAIMED right before its FIFREEZE, then FROZEN, or FREE where
         that came to nothing; neither where it has not come back. The freezers thaw by themselves
-        when *until_s* is long over. Raises QuiesceError FsFreezeFailed or FsFreezeTimeout.
+        when *until_s* is long over. Raises QuiesceError FsFreezeFailed or FsFreezeTimeout, and
+        whatever *claim* raises.
         """
+        try:
+            self._freeze_each(deadline, until_s=until_s, claim=claim)
+        except BaseException:
+            self.thaw()
+            raise
+
+    def _freeze_each(
+        self, deadline: Deadline, *, until_s: float, claim: Callable[[int, str], None]
+    ) -> None:
         for place in sorted(self._opened):
             one = self.freezers[place]
             claim(place, CLAIMED)
@@ -115,10 +125,9 @@ class Freezing:
                     claim(place, FREE)
                 if exc.errno == errno.ESRCH:  # its freezer died, and what it did is done
                     self._frozen.append(place)
-                self.thaw()
                 raise _failed("freeze", one.mount, exc) from exc
-            claim(place, FROZEN)
             self._frozen.append(place)
+            claim(place, FROZEN)
 
     def adopt(self, *, until_s: float) -> None:
         """Let the freezers guard mounts that a door freezes, should nobody else be left."""

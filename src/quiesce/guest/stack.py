@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,15 @@ class RestStack:
     def hold(self, name: str, pre: ScriptSpec, post: ScriptSpec) -> ScriptResult:
         """Hold one application; it counts as held from before its script starts, even if it fails.
 
-        Where the script was refused before it ever started there is nothing to release.
+        Where the script was refused before it ever started there is nothing to release. Raises
+        OSError where it cannot be written down; the script is not started then.
         """
         self._held.append(Held(name, post, "failed"))
-        self._note()
+        try:
+            self._note()
+        except OSError:
+            self._held.pop()
+            raise
         result = self._run(pre, {"QUIESCE_PHASE": "pre"})
         if result.attempts:
             status = result.status if result.status in {"ok", "timeout"} else "failed"
@@ -59,5 +65,6 @@ class RestStack:
         }
         result = self._run(held.post, variables)
         self._held.pop()
-        self._note()
+        with contextlib.suppress(OSError):  # at worst it is released once more
+            self._note()
         return result

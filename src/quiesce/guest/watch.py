@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus
 from quiesce.guest import cgroup
+from quiesce.guest.command import blocked_in
 from quiesce.guest.freezer import MOST_NEWS, thawed_or_none
 from quiesce.guest.freezing import CLAIMED, FREE, FROZEN
 from quiesce.guest.resident import expose_to_shortage, spare_from_shortage, stay_resident
@@ -265,9 +266,11 @@ class WatchdogProcess:
 
     def _expire(self) -> None:
         self._state.until_s = None
+        command = self._state.command
+        is_blocked = command is not None and blocked_in(command)
         self._kill_command()
         self._sweep()
-        self._tell_engine(b"expired")
+        self._tell_engine(b"blocked" if is_blocked else b"expired")
         self._state.kill_engine_at_s = time.monotonic() + _GRACE_S
 
     def _lose_engine(self) -> None:

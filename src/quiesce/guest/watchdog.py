@@ -70,7 +70,10 @@ class Watchdog:
             self._send({"do": "end"})
 
     def news(self) -> str | None:
-        """Return what it has said: expired, swept, or dead; None where it has said nothing."""
+        """Return what it has said: expired, blocked, swept or dead; None where nothing.
+
+        blocked is expired with a snapshot command that waited for a frozen file system.
+        """
         try:
             data = self.channel.recv(MOST_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -22,9 +22,11 @@ class Ending(Enum):
     INTERRUPTED = "a signal asked us to end"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Window:
     """An open window; *until_s* is its deadline on the monotonic clock.
+
+    *blocked*: at the deadline the snapshot command was waiting for a frozen file system.
 
     Where nothing is held and nothing is frozen there is neither watchdog nor deadline.
     """
@@ -32,6 +34,7 @@ class Window:
     signals: Signals
     until_s: float = math.inf
     watchdog: Watchdog | None = None
+    blocked: bool = False
 
     def wait(self, *descriptors: int) -> Ending:
         """Wait until one of *descriptors* is readable, a signal has come, or the window ends."""
@@ -48,9 +51,9 @@ class Window:
 
     def has_expired(self) -> bool:
         """Return whether the window is over: by its deadline, or because the watchdog says so."""
-        if time.monotonic() >= self.until_s:
-            return True
-        return self.watchdog is not None and self.watchdog.news() is not None
+        news = None if self.watchdog is None else self.watchdog.news()
+        self.blocked = self.blocked or news == "blocked"
+        return news is not None or time.monotonic() >= self.until_s
 
     def _milliseconds(self) -> float | None:
         if math.isinf(self.until_s):

@@ -153,6 +153,7 @@ def test_a_command_that_writes_to_a_frozen_file_system_is_freed_at_the_deadline(
 
     assert status == 5
     assert names(report) == ["FreezeWindowExpired", "SnapshotFailed"]
+    assert "--command-freezes" in report["errors"][1]["action"]
     assert not box.is_frozen("/mnt/a")
 
 
