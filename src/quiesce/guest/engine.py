@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import facts, freezing, hurry, journal, reports, watch, watchdog
+from quiesce.guest import devices, facts, freezing, hurry, journal, reports, watch, watchdog
 from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
 from quiesce.guest.recovery import recover, release_all, run_script_for
@@ -218,7 +218,17 @@ class _Session:
         except QuiesceError as exc:
             self.record.fail(Cause.FREEZE, exc, "freeze")
         else:
-            self.record.warnings += [f"{path} is no longer mounted" for path in vanished]
+            self._see_vanished(vanished)
+
+    def _see_vanished(self, paths: list[str]) -> None:
+        """A mount that is gone costs a warning (row 25), one that is elsewhere now a failure."""
+        mounted = {mount.device for mount in devices.read_mounts()} if paths else set()
+        for mount in self._plan.mounts:
+            if mount.path in paths and mount.device in mounted:
+                said = f"{mount.path} is another file system now, but {mount.device} is mounted"
+                self.record.fail(Cause.FREEZE, QuiesceError("UnableToOpenMount", said), "freeze")
+            elif mount.path in paths:
+                self.record.warnings.append(f"{mount.path} is no longer mounted")
 
     def _freeze_deadline(self) -> Deadline:
         limit = min(self._settings.freeze_timeout_s, self.record.deadline_s / 2)

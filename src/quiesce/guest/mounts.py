@@ -22,6 +22,7 @@ _NETWORK = _HOST_SHARED | _REMOTE
 _BOOT = frozenset({"/boot", "/efi", "/boot/efi"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _DELETED = "//deleted"
+_COVERED = "another mount covers it"
 
 
 class NotAMountPointError(ValueError):
@@ -63,13 +64,20 @@ class FreezePlan:
     warnings: tuple[str, ...]
 
 
-def freeze_errors(plan: FreezePlan) -> list[QuiesceError]:
-    """Return FsFreezeFailed for all that keeps *plan* from being frozen, as far as is known."""
+def freeze_errors(plan: FreezePlan, *, tries: bool = False) -> list[QuiesceError]:
+    """Return what keeps *plan* from being frozen: FsFreezeFailed or UnableToOpenMount.
+
+    *tries*: whoever asks will try to freeze; then only what cannot even be tried counts.
+    """
     if not plan.mounts:
         return [QuiesceError("FsFreezeFailed", "there is no file system to freeze")]
     return [
-        QuiesceError("FsFreezeFailed", f"{blocker.path} cannot be frozen: {blocker.reason}")
+        QuiesceError(
+            "UnableToOpenMount" if blocker.reason == _COVERED else "FsFreezeFailed",
+            f"{blocker.path} cannot be frozen: {blocker.reason}",
+        )
         for blocker in plan.blockers
+        if blocker.reason == _COVERED or not tries
     ]
 
 
@@ -247,7 +255,7 @@ class _Sorting:
     def _choose(self, mount: Mount) -> None:
         self.chosen.append(mount)
         if not self._tree.is_reachable(mount):
-            self.blockers.append(_reported(mount, "another mount covers it"))
+            self.blockers.append(_reported(mount, _COVERED))
         elif mount.fstype not in _FREEZABLE:
             self.blockers.append(_reported(mount, f"{mount.fstype} is not known to be freezable"))
 

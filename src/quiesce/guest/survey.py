@@ -83,8 +83,8 @@ def look(order: Order) -> Survey:
         record.fail(Cause.REFUSED, error)
     if order.unguarded is not None:
         record.fail(Cause.GUARD, order.unguarded)
-    elif record.freeze_wanted and (order.frozen_by == "door" or not plan.mounts):
-        for error in freeze_errors(plan):  # elsewhere trying tells better
+    elif record.freeze_wanted:
+        for error in freeze_errors(plan, tries=order.frozen_by != "door"):
             record.fail(Cause.FREEZE, error)
     return Survey(found, plan, record)
 

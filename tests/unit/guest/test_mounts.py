@@ -9,6 +9,7 @@ from quiesce.guest.mounts import (
     Mount,
     NotAMountPointError,
     carriers_of,
+    freeze_errors,
     parse_mountinfo,
     plan_freeze,
 )
@@ -152,6 +153,15 @@ def test_vfat_elsewhere_stays_in_the_plan_as_what_cannot_be_frozen() -> None:
 
     assert paths(found) == ["/usb"]
     assert [blocker.path for blocker in found.blockers] == ["/usb"]
+    assert [error.name for error in freeze_errors(found)] == ["FsFreezeFailed"]
+    assert freeze_errors(found, tries=True) == []
+
+
+@pytest.mark.parametrize("tries", [True, False])
+def test_an_empty_plan_is_a_failed_freeze(tries: bool) -> None:
+    [error] = freeze_errors(plan(), tries=tries)
+
+    assert (error.name, error.message) == ("FsFreezeFailed", "there is no file system to freeze")
 
 
 def test_what_is_to_be_skipped_costs_a_warning() -> None:
@@ -189,6 +199,8 @@ def test_a_mount_below_another_one_cannot_be_reached_and_is_named() -> None:
 
     assert [(each.path, each.device) for each in found.blockers] == [("/data", "8:2")]
     assert {each.device for each in found.mounts} == {"8:1", "8:2", "8:3"}
+    for tries in (True, False):
+        assert [error.name for error in freeze_errors(found, tries=tries)] == ["UnableToOpenMount"]
 
 
 def test_a_mount_whose_directory_was_covered_later_cannot_be_reached() -> None:
