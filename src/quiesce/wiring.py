@@ -16,10 +16,12 @@ from quiesce.errors import QuiesceError
 from quiesce.jobs import backup as backup_job
 from quiesce.jobs import restore as restore_job
 from quiesce.jobs import undo as undo_job
+from quiesce.jobs.account import Account
 from quiesce.model.undo import UndoNote
 from quiesce.ports import ThawAnswer
 from quiesce.providers import cleanup, images
 from quiesce.providers.qemu import Qemu
+from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
@@ -86,28 +88,27 @@ def open_vault(env: Environment) -> Vault:
 
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:
-    """Back up the machine *name*; raises QuiesceError before anything was begun."""
-    machine = _machine_settings(env.settings, name, given)
-    vault = open_vault(env)
+    """Back up the machine *name* and return how it went, also where it could not begin."""
+    try:
+        machine = _machine_settings(env.settings, name, given)
+        vault = open_vault(env)
+    except QuiesceError as exc:
+        account = Account(name, ulid.new(), wants_agent=True)
+        account.fail(exc)
+        return account.told()
     scratch = given.scratch or env.settings.scratch.directory or env.state_dir / "scratch"
-    with ExitStack() as stack:
-        guest = None
-        if machine.agent and machine.qga is not None:
-            guest = stack.enter_context(closing(Qga(machine.qga)))
-        return backup_job.backup(
-            backup_job.Machine(
-                name=name,
-                provider=Qemu(
-                    machine.qmp, scratch_root=scratch, definition_file=machine.definition
-                ),
-                guest=guest,
-                wants_agent=machine.agent,
-            ),
-            vault=vault,
-            supervisor=_supervisor(env, name, machine, scratch),
-            progress=progress,
-            same_machine=given.same_machine,
-        )
+    return backup_job.backup(
+        backup_job.Machine(
+            name=name,
+            provider=Qemu(machine.qmp, scratch_root=scratch, definition_file=machine.definition),
+            guest=Qga(machine.qga) if machine.agent and machine.qga is not None else None,
+            wants_agent=machine.agent,
+        ),
+        vault=vault,
+        supervisor=_supervisor(env, name, machine, scratch),
+        progress=progress,
+        same_machine=given.same_machine,
+    )
 
 
 def recover(env: Environment) -> tuple[Recovered, ...]:
@@ -152,7 +153,7 @@ def restore(
     """
     vault = open_vault(env)
     point = vault.find(selector)
-    directory.mkdir(parents=True, exist_ok=True)
+    _make_directory(directory)
     paths = [(disk, directory / f"{disk.name}.{image_format}") for disk in point.disks]
     began = time.monotonic()
     with ExitStack() as stack:
@@ -162,6 +163,14 @@ def restore(
         }
         restore_job.restore(vault, point, targets, progress=progress)
     return Restored(point, tuple(paths), time.monotonic() - began)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        message = f"cannot use {directory}: {exc.strerror}"
+        raise QuiesceError("RestoreFailed", message) from exc
 
 
 def _store(url: str) -> DirectoryStore:

@@ -74,6 +74,7 @@ def main(arguments: Sequence[str]) -> ExitStatus:
         status = quiesce.main(list(arguments), prog_name="quiesce", standalone_mode=False)
     except click.ClickException as exc:
         exc.show()
+        output.usage(exc.format_message())
         return ExitStatus.USAGE
     except QuiesceError as exc:
         output.error(exc)

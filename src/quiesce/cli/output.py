@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from quiesce.errors import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,8 +67,14 @@ class Output:
         if self.as_json:
             print_json({"error": error_document(error)})
         self._messages.print(f"[bold red]{error.name}[/]: ", end="")
-        self._messages.print(error.message, markup=False)
-        self._messages.print(f"  next: {error.action}", markup=False)
+        self._messages.print(_printable(error.message), markup=False)
+        self._messages.print(f"  next: {_printable(error.action)}", markup=False)
+
+    def usage(self, message: str) -> None:
+        """Print the document of a usage error with `--json`; the person has been told."""
+        if self.as_json:
+            document = {"name": "Usage", "message": message, "action": "see --help"}
+            print_json({"error": {**document, "exit_status": int(ExitStatus.USAGE)}})
 
     def unexpected(self, message: str) -> None:
         """Print that a bug was met, and where the details are."""
@@ -111,6 +120,15 @@ def size(number: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= _STEP
     return f"{amount:.1f} TiB"
+
+
+def shown(text: object) -> str:
+    """Return *text*, which may be hostile, as it may stand in rich's markup on a terminal."""
+    return escape(_printable(str(text)))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _bars(console: Console) -> Progress:

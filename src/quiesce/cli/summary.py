@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from quiesce.cli.output import size
+from quiesce.cli.output import shown, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,32 +19,32 @@ def of_run(run: BackupRun) -> Iterator[str]:
     """Yield the lines about *run*, in rich's markup."""
     colour = _COLOUR[run.outcome.value]
     if run.point is None:
-        yield f"[bold]{escape(run.machine)}[/]  [{colour}]{run.outcome.value}: no recovery point[/]"
+        yield f"[bold]{shown(run.machine)}[/]  [{colour}]{run.outcome.value}: no recovery point[/]"
     else:
         level = f"{run.point.consistency.value}-consistent"
         if run.outcome.value != "complete":
             level += f", {run.outcome.value}"
-        yield f"[bold]{escape(run.machine)}[/]  [{colour}]{level}[/]  {run.point.id}"
+        yield f"[bold]{shown(run.machine)}[/]  [{colour}]{level}[/]  {run.point.id}"
     if run.report is not None:
         yield f"  guest   {_guest(run.report)}"
     yield f"  stood   held {_ms(_held_s(run))}, frozen {_ms(run.times['frozen_s'])}"
     for disk in run.disks:
         copied = f"{size(disk.read_bytes)} read, {size(disk.new_bytes)} new"
-        yield f"  disk    {escape(disk.name)}: {disk.mode}, {copied}"
+        yield f"  disk    {shown(disk.name)}: {disk.mode}, {copied}"
     yield f"  took    copy {run.times['copy_s']:.1f} s, all {run.times['total_s']:.1f} s"
     yield from _findings(run)
 
 
 def _findings(run: BackupRun) -> Iterator[str]:
     for error in run.errors:
-        yield f"  [yellow]error[/]   {error.name}: {escape(error.message)}"
-        yield f"          next: {escape(error.action)}"
+        yield f"  [yellow]error[/]   {error.name}: {shown(error.message)}"
+        yield f"          next: {shown(error.action)}"
     named = {error.name for error in run.errors}
     if run.error is not None and run.error.name not in named:
-        yield f"  [red]error[/]   {run.error.name}: {escape(run.error.message)}"
-        yield f"          next: {escape(run.error.action)}"
+        yield f"  [red]error[/]   {run.error.name}: {shown(run.error.message)}"
+        yield f"          next: {shown(run.error.action)}"
     for warning in run.warnings:
-        yield f"  warning {escape(warning)}"
+        yield f"  warning {shown(warning)}"
 
 
 def _guest(report: Report) -> str:
@@ -57,7 +55,7 @@ def _guest(report: Report) -> str:
     ]
     frozen = sum(1 for mount in report.mounts if mount.frozen)
     parts.append(f"{frozen} file systems frozen")
-    return escape(", ".join(parts))
+    return shown(", ".join(parts))
 
 
 def _held_s(run: BackupRun) -> float:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from quiesce import wiring
 from quiesce.cli.context import begin, verb
-from quiesce.cli.output import size
+from quiesce.cli.output import shown, size
 from quiesce.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 @verb
 def points(common: Common, *, machine: str | None) -> ExitStatus:
     """List the recovery points, of one MACHINE or of all."""
-    found = wiring.open_vault(begin(common)).points(machine)
+    vault = wiring.open_vault(begin(common))
+    found = vault.points(machine)
+    for alarm in vault.alarms(machine):
+        common.output.say(f"[bold red]damaged[/]: {shown(alarm)}")
     document = {"schema": "quiesce.points/1", "points": [point.to_json() for point in found]}
     common.output.answer(document, _table(found) if found else "no recovery points yet")
     return ExitStatus.DONE
@@ -35,8 +38,8 @@ def _table(found: Sequence[PointSummary]) -> Table:
     for point in found:
         table.add_row(
             point.id,
-            point.machine,
-            point.created_at,
+            shown(point.machine),
+            shown(point.created_at),
             point.consistency.value,
             str(len(point.disks)),
             size(point.logical_bytes),

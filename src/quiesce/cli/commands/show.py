@@ -9,7 +9,7 @@ import click
 
 from quiesce import wiring
 from quiesce.cli.context import begin, verb
-from quiesce.cli.output import size
+from quiesce.cli.output import shown, size
 from quiesce.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ def _evidence_document(evidence: Evidence) -> dict[str, Any]:
 
 
 def _lines(point: PointSummary, evidence: Evidence) -> Iterator[str]:
-    yield f"[bold]{point.id}[/]  {point.machine}  {point.created_at}"
+    yield f"[bold]{point.id}[/]  {shown(point.machine)}  {shown(point.created_at)}"
     yield f"  consistency  {point.consistency.value} ({point.outcome.value})"
     for disk in point.disks:
-        yield f"  disk         {disk.name}  {size(disk.size_bytes)}"
-    for disk_left_out in evidence.skipped_disks:
-        yield f"  left out     {disk_left_out['name']}: {disk_left_out['reason']}"
+        yield f"  disk         {shown(disk.name)}  {size(disk.size_bytes)}"
+    for left_out in evidence.skipped_disks:
+        yield shown(f"  left out     {left_out['name']}: {left_out['reason']}")
     yield f"  new bytes    {size(point.new_bytes)} of {size(point.logical_bytes)}"
-    yield from _guest_lines(evidence)
+    yield from (shown(line) for line in _guest_lines(evidence))
     for error in evidence.errors:
-        yield f"  error        {error['name']}: {error['message']}"
+        yield shown(f"  error        {error['name']}: {error['message']}")
     for warning in evidence.warnings:
-        yield f"  warning      {warning}"
+        yield shown(f"  warning      {warning}")
 
 
 def _guest_lines(evidence: Evidence) -> Iterator[str]:
