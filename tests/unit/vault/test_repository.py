@@ -206,6 +206,20 @@ def test_a_second_point_names_its_packs_as_a_difference(vault: Vault) -> None:
     assert read_back(vault, second)["vda"][-1:] == b"?"
 
 
+def test_a_point_lists_only_packs_that_it_needs(vault: Vault, store: MemoryStore) -> None:
+    large = {"vda": pattern(1, 40 * CHUNK)}
+    first = back_up(vault, large)
+    replaced = {"vda": pattern(2, 8 * CHUNK) + large["vda"][8 * CHUNK :]}
+    second = back_up(vault, replaced)
+
+    state = vault._domain("web1").state
+    before, after = state.packs_of(first.id), state.packs_of(second.id)
+    assert len([pack for pack in before - after if pack.kind == "d"]) == 2
+    for pack in before - after:
+        del store._blobs[names.pack_name("web1", pack)]
+    assert read_back(Vault.open(store), second) == replaced
+
+
 def test_machines_do_not_share_a_log(vault: Vault) -> None:
     one = back_up(vault, DISKS, machine="web1")
     other = back_up(vault, DISKS, machine="Web1")
@@ -253,6 +267,23 @@ def test_a_reader_that_breaks_in_the_middle_ends_the_copy() -> None:
     ):
         session.copy_disk(Disk("vda", 40 * CHUNK), reader, progress=SilentProgress())
     assert vault.points() == ()
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_reader_that_returns_another_length_breaks_the_snapshot(
+    vault: Vault, change: int
+) -> None:
+    class Wrong(SparseReader):
+        def read(self, start_bytes: int, length_bytes: int) -> bytes:
+            return super().read(start_bytes, length_bytes + change)
+
+    reader = Wrong(8 * CHUNK, {n: pattern(n, CHUNK) for n in range(8)})
+    with (
+        pytest.raises(QuiesceError) as caught,
+        vault.session(machine="web1", uuid=None, sid=ulid.new()) as session,
+    ):
+        session.copy_disk(Disk("vda", 8 * CHUNK), reader, progress=SilentProgress())
+    assert caught.value.name == "SnapshotBroken"
 
 
 def test_progress_covers_the_whole_disk(vault: Vault) -> None:
