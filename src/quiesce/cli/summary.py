@@ -27,11 +27,13 @@ def of_run(run: BackupRun) -> Iterator[str]:
         yield f"[bold]{shown(run.machine)}[/]  [{colour}]{level}[/]  {run.point.id}"
     if run.report is not None:
         yield f"  guest   {_guest(run.report)}"
-    yield f"  stood   held {_ms(_held_s(run))}, frozen {_ms(run.times['frozen_s'])}"
+    if run.point is not None:
+        yield f"  stood   held {_ms(_held_s(run))}, frozen {_ms(run.times['frozen_s'])}"
     for disk in run.disks:
         copied = f"{size(disk.read_bytes)} read, {size(disk.new_bytes)} new"
         yield f"  disk    {shown(disk.name)}: {disk.mode}, {copied}"
-    yield f"  took    copy {run.times['copy_s']:.1f} s, all {run.times['total_s']:.1f} s"
+    if run.point is not None:
+        yield f"  took    copy {run.times['copy_s']:.1f} s, all {run.times['total_s']:.1f} s"
     yield from _findings(run)
 
 
