@@ -237,3 +237,55 @@ def test_the_kernel_need_not_hurry_any_more_after_a_death(machine: Box) -> None:
 
     # Others on this machine may have it on for a moment, now and then.
     wait_until(lambda: machine.read("/sys/kernel/rcu_expedited").strip() == "0")
+
+
+def test_a_hold_whose_caller_has_died_meanwhile_is_released(machine: Box) -> None:
+    machine.configure(pre="while [ ! -e /run/go ]; do sleep 0.05; done")
+    caller = machine.start("hold")
+    wait_until(lambda: machine.scripts_ran() == ["pre  "])
+
+    caller.kill()
+    caller.communicate(timeout=60)
+    machine.write("/run/go", "")
+    wait_until(is_over(machine))
+
+    assert machine.scripts_ran() == ["pre  ", "post ok not-taken"]
+    assert not machine.is_frozen("/mnt/a")
+    report = machine.report()
+    assert (report["outcome"], report["consistency"]) == ("aborted", "none")
+
+
+def test_a_terminated_session_thaws_releases_and_says_so(machine: Box) -> None:
+    """As when the machine shuts down."""
+    freeze_through_the_door(machine)
+
+    kill(machine.guards()[0], number=signal.SIGTERM)
+    wait_until(is_over(machine))
+
+    assert not machine.is_frozen("/mnt/a")
+    assert not machine.is_frozen("/mnt/b")
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    assert names(machine.report()) == ["FreezeWindowExpired", "Interrupted"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_watchdog_changes_nothing(machine: Box, number: signal.Signals) -> None:
+    machine.run("hold")
+    _session, watchdog = machine.guards()
+
+    kill(watchdog, number=number)
+
+    assert machine.is_frozen("/mnt/a")
+    assert machine.run("release", "--snapshot", "taken").returncode == 0
+    assert machine.report()["consistency"] == "application"
+
+
+def test_two_dead_sessions_in_a_row_are_each_released_and_reported(machine: Box) -> None:
+    for _ in range(2):
+        assert machine.run("hold").returncode == 0
+        kill(*machine.guards())
+        wait_until(lambda: not machine.is_frozen("/mnt/a"))
+    machine.run("thaw")
+
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"] * 2
+    assert len(list((machine.root / "var/log/quiesce/reports").iterdir())) == 2
