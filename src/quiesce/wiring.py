@@ -132,6 +132,9 @@ def undo(note: UndoNote, descriptor: int | None) -> None:
     except QuiesceError:
         _is_thawed(note)
         raise
+    except (OSError, LookupError, TypeError, ValueError) as exc:
+        _is_thawed(note)
+        raise QuiesceError("UndoIncomplete", f"cannot undo: {exc!r}") from exc
     if not is_thawed:
         raise QuiesceError("UndoIncomplete", "the guest agent does not answer the thaw")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.errors import KINDS, ExitStatus, QuiesceError
 from quiesce.model.consistency import Outcome, strictest
 from quiesce.model.point import Evidence
 from quiesce.model.report import ReportedError
@@ -239,6 +239,8 @@ def _first(errors: tuple[ReportedError, ...]) -> QuiesceError:
     """Return why a run was aborted: the first of *errors*."""
     if not errors:
         return QuiesceError("HookVeto", "the guest refused the backup")
+    if errors[0].name not in KINDS:  # the guest's program is newer than ours
+        return QuiesceError("HookVeto", f"{errors[0].name}: {errors[0].message}")
     return QuiesceError(errors[0].name, errors[0].message, action=errors[0].action)
 
 

@@ -56,23 +56,29 @@ class NoteFile:
 
     def lock(self) -> int:
         """Wait until the lock is free and return a descriptor that holds it."""
-        descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
+        while (descriptor := self._locked(fcntl.LOCK_EX)) is None:
+            pass  # the file was removed by whoever had the lock before us: there is a new one
         return descriptor
 
     def try_lock(self) -> int | None:
         """Return a descriptor that holds the lock, None where another holds it."""
+        try:
+            return self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+
+    def _locked(self, operation: int) -> int | None:
+        """Return a descriptor with the lock; None where the file has lost its name meanwhile."""
         descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.flock(descriptor, operation)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
             os.close(descriptor)
-            return None
-        return descriptor
+            raise
+        os.close(descriptor)
+        return None
 
     def remove(self) -> None:
         """Remove the note, then what belongs to it; whoever removes holds the lock."""

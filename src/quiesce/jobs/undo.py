@@ -33,6 +33,8 @@ _SYSTEMD = Path("/run/systemd/system")
 _START_S = 20.0
 _LOOK_AGAIN_S = 0.1
 _UNDO_S = 60.0
+# A guest whose scripts still run answers no thaw; its own deadline may be an hour after them.
+_AT_REST_S = 7200.0
 _AGAIN_S = 1.0
 _NOT_SETTLED = ("UndoIncomplete", "Interrupted")
 _MESSAGE_BYTES = 64
@@ -293,7 +295,8 @@ def supervise(*, state_dir: Path, session: str, undo: Undo) -> None:
     """Wait for the end of the backup of *session*, and undo what it left where it died.
 
     The body of the supervisor's process. When this returns nothing is left to undo. Raises
-    QuiesceError UndoIncomplete after a minute of trying; the note stays then.
+    QuiesceError UndoIncomplete after a minute of trying, two hours where the guest may be at rest;
+    the note stays then.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -329,8 +332,11 @@ def _wait_for_death(control: socket.socket) -> int | None:
 
 
 def _undo_until_done(file: NoteFile, descriptor: int | None, undo: Undo) -> None:
-    deadline = Deadline.after(_UNDO_S)
-    while (note := file.read()) is not None and not _is_undone(note, descriptor, undo, deadline):
+    begun_s = time.monotonic()
+    while (note := file.read()) is not None:
+        deadline = Deadline(begun_s + (_AT_REST_S if note.at_rest else _UNDO_S))
+        if _is_undone(note, descriptor, undo, deadline):
+            break
         descriptor = None
         time.sleep(_AGAIN_S)
     file.remove()

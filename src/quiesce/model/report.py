@@ -6,8 +6,9 @@ schema: `quiesce/schemas/report.json`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quiesce.model.consistency import ConsistencyLevel, Outcome
 
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
     from quiesce.errors import QuiesceError
 
 SCHEMA = "quiesce.report/1"
+
+_T = TypeVar("_T")
+_NONE = type(None)
+_DECLARED: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, _NONE),
+    "bool": (bool,),
+    "bool | None": (bool, _NONE),
+    "bool | str": (bool, str),
+    "int": (int,),
+    "int | None": (int, _NONE),
+    "float": (int, float),
+    "float | None": (int, float, _NONE),
+}
 
 
 @dataclass(frozen=True)
@@ -158,17 +173,36 @@ def _from_valid_json(document: Mapping[str, Any]) -> Report:
         reached=ConsistencyLevel(document["reached"]),
         consistency=None if consistency is None else ConsistencyLevel(consistency),
         outcome=Outcome(document["outcome"]),
-        window=None if window is None else Window(**window),
-        snapshot=SnapshotFate(**document["snapshot"]),
-        errors=tuple(ReportedError(**error) for error in document["errors"]),
+        window=None if window is None else _made(Window, window),
+        snapshot=_made(SnapshotFate, document["snapshot"]),
+        errors=tuple(_made(ReportedError, error) for error in document["errors"]),
         warnings=tuple(str(warning) for warning in document["warnings"]),
         facts={str(key): str(value) for key, value in document["facts"].items()},
         disks=dict(document["disks"]),
         steps=tuple(_step(step) for step in document["steps"]),
-        mounts=tuple(ReportedMount(**mount) for mount in document["mounts"]),
+        mounts=tuple(_made(ReportedMount, mount) for mount in document["mounts"]),
     )
 
 
 def _step(step: Mapping[str, Any]) -> Step:
-    attempts = tuple(Attempt(**attempt) for attempt in step["attempts"])
-    return Step(**{**step, "attempts": attempts})
+    attempts = tuple(_made(Attempt, attempt) for attempt in step["attempts"])
+    return _made(Step, {**step, "attempts": attempts})
+
+
+def _made(kind: type[_T], document: Mapping[str, Any]) -> _T:
+    """Return the value of *kind* in *document*; ValueError where a field is of another type."""
+    for one in fields(kind):  # type: ignore[arg-type]  # every kind here is a dataclass
+        if one.name in document and not _is_a(document[one.name], str(one.type)):
+            raise ValueError(f"{kind.__name__}.{one.name} is no {one.type}")
+    return kind(**document)
+
+
+def _is_a(value: object, declared: str) -> bool:
+    """Return whether *value* is of the *declared* type, an annotation of this module."""
+    if declared not in _DECLARED:
+        return True
+    if isinstance(value, bool):
+        return "bool" in declared
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return isinstance(value, _DECLARED[declared])

@@ -192,7 +192,7 @@ def _of_failed_thaw(seen: Seen) -> _Finding:
     answered = seen.thaw_message is not None
     said = seen.thaw_message if answered else "it did not answer"
     error = _error("ThawFailed", f"the agent could not thaw: {said}")
-    if answered or seen.report is not None:
+    if seen.report is not None:
         return _Finding(outcome=Outcome.DEGRADED, errors=(error,))
     # Nobody can say whether the window had expired.
     return _Finding(ConsistencyLevel.CRASH, Outcome.DEGRADED, (error,))

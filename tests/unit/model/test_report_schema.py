@@ -168,3 +168,29 @@ def test_a_value_outside_of_the_contract_is_invalid(path: tuple[Any, ...], value
     at(changed, path[:-1])[path[-1]] = value
 
     assert errors(changed) != []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("errors", 0, "name"), []),
+        (("errors", 0, "number"), "308"),
+        (("errors", 0, "number"), True),
+        (("window", "held_s"), "x"),
+        (("window", "held_s"), float("inf")),
+        (("window", "expired"), 1),
+        (("mounts", 0, "frozen"), None),
+        (("steps", 0, "end_s"), None),
+        (("steps", 0, "attempts", 0, "stdout"), 7),
+        (("snapshot", "taken"), "yes"),
+    ],
+)
+def test_a_field_of_another_type_is_refused(path, value):
+    document = json.loads(json.dumps(REPORT.to_json()))
+    place = document
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the contract is ValueError, whatever it says
+        from_json(document)

@@ -97,7 +97,7 @@ ROWS: list[tuple[str, dict[str, Any], ConsistencyLevel, Outcome, list[str]]] = [
      ["FreezeWindowExpired"]),
     ("thaw fails", {"thawed": None, "thaw_message": "EIO"}, APPLICATION, DEGRADED, ["ThawFailed"]),
     ("thaw unanswered, with a report", {"thawed": None}, APPLICATION, DEGRADED, ["ThawFailed"]),
-    ("thaw fails, no report", {"thawed": None, "thaw_message": "EIO", "report": None}, FILESYSTEM,
+    ("thaw fails, no report", {"thawed": None, "thaw_message": "EIO", "report": None}, CRASH,
      DEGRADED, ["ThawFailed", "GuestReportUnavailable"]),
     ("thaw unanswered", {"thawed": None, "report": None}, CRASH, DEGRADED,
      ["ThawFailed", "GuestReportUnavailable"]),
