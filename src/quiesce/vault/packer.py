@@ -32,8 +32,8 @@ class Spot(NamedTuple):
 class PackWriter:
     """The packs of one session, and all others that it refers to, by number.
 
-    At most three packs of data are in memory at once. Leaving the context waits for uploads under
-    way, without their errors; `flush` reports them.
+    At most three packs are in memory at once. Leaving the context waits for the uploads that were
+    begun, so that a next session can use them, without their errors; `flush` reports those.
     """
 
     def __init__(self, store: BlobStore, head: VaultHeader, domain: str, sid: str) -> None:
@@ -57,7 +57,7 @@ class PackWriter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     @property
     def vault_id(self) -> bytes:

@@ -234,6 +234,14 @@ def test_a_damaged_node_is_read_or_refused(ref: maps.Ref, data: st.DataObject) -
     assert len(node.refs) == 2
 
 
+@pytest.mark.parametrize(("level", "positions"), [(1, 256), (0, 255), (0, 257)])
+def test_a_node_that_belongs_elsewhere_is_refused(level: int, positions: int) -> None:
+    raw = maps.encode(0, 256, [])
+
+    with pytest.raises(ValueError, match="not the one that belongs here"):
+        maps.parse(raw, level=level, positions=positions)
+
+
 @pytest.mark.parametrize(
     ("size", "counts"),
     [
