@@ -65,7 +65,7 @@ def connected(note: UndoNote, descriptor: int | None) -> Iterator[QmpConnection 
 def go_on(connection: QmpConnection, note: UndoNote) -> None:
     """Let the machine go on where it was stopped for the snapshot; one that was paused is not."""
     mark = window_mark(note.prefix)
-    if note.was_running is False or not _is_marked(connection, mark):
+    if not _is_marked(connection, mark):
         return
     with _as_incomplete():
         if connection.execute("query-status")["status"] == "paused":
@@ -185,7 +185,7 @@ def _remove_nodes(connection: QmpConnection, note: UndoNote) -> None:
             *(_deletion(name) for name in accesses),
             *_put_back(connection, filters, graph),
             *(_deletion(name) for name in order if name not in accesses),
-            *([Command("cont"), Command("object-del", {"id": mark})] if running else []),
+            *([Command("cont")] if running else []),
         ]
     )
     left = _nodes(connection, note.prefix)

@@ -75,9 +75,10 @@ def look(connection: QmpConnection) -> FoundMachine:
     Raises QuiesceError MachineBusy where a block job is under way, and as QmpConnection does.
     """
     names = ("query-version", "query-status", "query-uuid", "query-block", "query-iothreads")
-    answers = connection.execute_all([Command(name) for name in names])
-    version, status, uuid, block, iothreads = (_value(answer) for answer in answers)
-    _refuse_busy(connection)
+    job_names = ("query-jobs", "query-block-jobs")
+    answers = connection.execute_all([Command(name) for name in (*names, *job_names)])
+    version, status, uuid, block, iothreads, *jobs = (_value(answer) for answer in answers)
+    _refuse_busy(*jobs)
     drives = [drive_of(entry) for entry in block]
     wanted = [drive for drive in drives if drive.reason is None]
     disks = tuple(
@@ -93,6 +94,23 @@ def look(connection: QmpConnection) -> FoundMachine:
         skipped=tuple(SkippedDisk(one.label, one.reason) for one in drives if one.reason),
         flash=_flash_files(drives),
     )
+
+
+def look_again(connection: QmpConnection, disks: Sequence[FoundDisk]) -> bool:
+    """Return whether the machine runs, right before its disks are changed.
+
+    Raises QuiesceError MachineBusy where since `look` a job has begun, which a filter would bypass,
+    or a disk has come to lie on another node, which a filter would take away from it.
+    """
+    names = ("query-status", "query-block", "query-jobs", "query-block-jobs")
+    answers = connection.execute_all([Command(name) for name in names])
+    status, block, jobs, block_jobs = (_value(answer) for answer in answers)
+    _refuse_busy(jobs, block_jobs)
+    nodes = {drive.qom_path: drive.inserted.get("node-name") for drive in map(drive_of, block)}
+    for one in disks:
+        if nodes.get(one.qom_path) != one.node:
+            raise QuiesceError("MachineBusy", f"the disk {one.disk.name} was changed meanwhile")
+    return bool(status["running"])
 
 
 def drive_of(entry: Mapping[str, Any]) -> Drive:
@@ -138,9 +156,9 @@ def _reason(entry: Mapping[str, Any], drive: Drive) -> str | None:
     return None
 
 
-def _refuse_busy(connection: QmpConnection) -> None:
-    commands = [Command("query-jobs"), Command("query-block-jobs")]
-    jobs, block_jobs = (_value(answer) for answer in connection.execute_all(commands))
+def _refuse_busy(
+    jobs: Sequence[Mapping[str, Any]], block_jobs: Sequence[Mapping[str, Any]]
+) -> None:
     names = sorted({job["id"] for job in jobs} | {job["device"] for job in block_jobs})
     if names:
         raise QuiesceError("MachineBusy", f"a block job is under way: {', '.join(names)}")

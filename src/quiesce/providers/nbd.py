@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # More unread data than this on one connection can freeze QEMU's main loop.
 OUTSTANDING_BYTES = 128 * 1024
-_ANSWER_S = 60.0
+_ANSWER_S = 30.0
 _POLL_S = 0.01
 _STATUS_BYTES = 1024 * 1024 * 1024
 _ALLOCATION = "base:allocation"
@@ -30,7 +30,7 @@ _READS_AS_ZEROS = 2
 class NbdReader:
     """Reads one export; implements `ports.BlockReader`.
 
-    A server that does not answer within a minute, hangs up or answers with an error means that
+    A server that does not answer within half a minute, hangs up or answers with an error means that
     the snapshot is broken.
     """
 

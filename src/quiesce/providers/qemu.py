@@ -200,7 +200,7 @@ class _Prepared:
     def take(self) -> None:
         """Stop, put the filters in, go on: sent at once, so that our death leaves nothing open."""
         try:
-            running = self._connection.execute("query-status")["running"]
+            running = machine.look_again(self._connection, [one.found for one in self._disks])
             self._told.note(was_running=running)
             self.sync_images()
             self._take(running=running)
@@ -213,20 +213,28 @@ class _Prepared:
         commands = [command for one in self._disks for command in one.commands()]
         if running:
             cleanup.set_window_mark(self._connection, mark)
-            unmark = Command("object-del", {"id": mark})
-            commands = [Command("stop"), *commands, Command("cont"), unmark]
+            commands = [Command("stop"), *commands, Command("cont")]
         for answer in self._connection.execute_all(commands):
             if isinstance(answer, CommandRefusedError):
                 raise QuiesceError("SnapshotUnsupported", f"QEMU refuses: {answer}") from answer
             if isinstance(answer, QuiesceError):
                 raise answer
+        if running:
+            self._connection.execute("object-del", {"id": mark})
 
     def open(self) -> Snapshot:
         """Export every disk and connect to it."""
         if not all(one.by_fuse for one in self._disks):
             self._told.note(nbd_started=True)
-            self._reading.start_nbd()
+            self._start_nbd()
         return _Snapshot([SnapshotDisk(one.found.disk, self._reader(one)) for one in self._disks])
+
+    def _start_nbd(self) -> None:
+        try:
+            self._reading.start_nbd()
+        except CommandRefusedError:
+            self._told.note(nbd_started=False)  # somebody has started theirs meanwhile
+            raise
 
     def _reader(self, one: _Taken) -> BlockReader:
         if one.by_fuse:
@@ -262,7 +270,7 @@ def _swept(connection: QmpConnection, told: _Told) -> Iterator[None]:
         try:
             cleanup.sweep(connection, told.current)
         except QuiesceError:
-            connection.close()
+            connection.hang_up()
             with cleanup.connected(told.current, None) as again:
                 cleanup.sweep(again, told.current)
 

@@ -120,6 +120,12 @@ class QmpConnection:
             self._call(self._client.disconnect(), COMMAND_S)
         self._end_loop()
 
+    def hang_up(self) -> None:
+        """Disconnect although somebody else has a duplicate: QEMU can then serve a new client."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self.close()
+
     def fileno(self) -> int:
         """Return the connected socket's descriptor."""
         return self._socket.fileno()

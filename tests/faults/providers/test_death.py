@@ -133,13 +133,12 @@ def test_what_a_killed_backup_of_a_killed_machine_left_is_removed(machine, root)
     assert list(root.iterdir()) == []
 
 
-def test_a_take_that_fails_half_way_is_undone_at_once(machine, root, tmp_path):
+def test_a_take_that_fails_half_way_is_undone_at_once(machine, root):
     session = ulid.new()
-    (tmp_path / "other").write_bytes(bytes(writer_guest.DISK_BYTES))
     with all_as_before(machine, root), prepared(machine, root, session=session) as one:
-        # The second disk's filter cannot be made: its name is taken.
+        # The last node cannot be made: its name is taken. Both filters are in by then.
         machine.monitor("blockdev-add", driver="null-co", size=writer_guest.DISK_BYTES,
-                        read_zeroes=True, node_name=f"{cleanup.prefix(session)}cbw1")  # fmt: skip
+                        read_zeroes=True, node_name=f"{cleanup.prefix(session)}acc1")  # fmt: skip
         with pytest.raises(QuiesceError) as refused:
             one.take()
 
@@ -171,9 +170,19 @@ def stuck_reader(address, name):
     """Ask for as much as a reader of ours has outstanding, and never take it."""
     handle = nbd.NBD()
     handle.set_export_name(name)
-    handle.connect_unix(str(address))
+    with short(address) as path:
+        handle.connect_unix(path)
     handle.aio_pread(nbd.Buffer(128 * 1024), 0)
     return handle
+
+
+@contextlib.contextmanager
+def short(address):
+    directory = os.open(address.parent, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{directory}/{address.name}"
+    finally:
+        os.close(directory)
 
 
 def test_a_reader_outside_that_is_stopped_harms_nobody(root):
