@@ -15,7 +15,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE = _ROOT / "src"
 _TARGET = _ROOT / "build" / "quiesce-guest.pyz"
-_INTERPRETER = b"#!/usr/bin/python3 -E\n"
+_INTERPRETER = b"#!/usr/bin/python3 -I\n"
 _GUEST_SET = ("__init__.py", "errors.py", "system/", "model/", "guest/")
 _MAIN = "from quiesce.guest.cli.main import run\n\nrun()\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)

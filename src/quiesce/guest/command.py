@@ -45,23 +45,6 @@ class Command:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def blocked_in(group: int) -> bool:
-    """Return whether a process of *group* waits for a disk and can be neither stopped nor killed.
-
-    Never raises, and starts nothing.
-    """
-    return any(_state_in(group, name) == "D" for name in os.listdir("/proc") if name.isdecimal())
-
-
-def _state_in(group: int, pid: str) -> str | None:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            state, _parent, its_group = stat.read().rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return None
-    return state if int(its_group) == group else None
-
-
 def prepare(argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:
     """Fork the process that will become *argv*, with *stdout* as its standard output.
 

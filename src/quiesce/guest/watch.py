@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus
 from quiesce.guest import cgroup
-from quiesce.guest.command import blocked_in
+from quiesce.guest.blocked import blocked_in
 from quiesce.guest.freezer import MOST_NEWS, thawed_or_none
 from quiesce.guest.freezing import CLAIMED, FREE, FROZEN
 from quiesce.guest.resident import expose_to_shortage, spare_from_shortage, stay_resident

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def create_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temporary = f".{path.name}.{secrets.token_hex(4)}"
+        temporary = f".{path.name}.{os.urandom(4).hex()}"
         _write_new(directory, temporary, data, mode)
         try:
             os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -36,7 +35,7 @@ def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temporary = f".{path.name}.{secrets.token_hex(4)}"
+        temporary = f".{path.name}.{os.urandom(4).hex()}"
         _write_new(directory, temporary, data, mode)
         try:
             os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)

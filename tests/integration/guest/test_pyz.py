@@ -47,6 +47,18 @@ def test_it_holds_the_guest_set_and_nothing_of_the_host(tmp_path: Path) -> None:
     assert {part for part in parts if part.endswith(".py")} == {"__init__.py", "errors.py"}
 
 
+def test_a_program_that_the_hook_could_not_call_is_not_installed(box: Box, tmp_path: Path) -> None:
+    program = box.root / "usr/local/bin/quiesce-guest.pyz"
+    program.write_bytes(build(tmp_path / "one").read_bytes())
+    program.chmod(0o644)
+
+    refused = box.shell("python3 /usr/local/bin/quiesce-guest.pyz install qga")
+
+    assert refused.returncode == 4
+    assert "InstallRefused" in refused.stderr
+    assert not (box.root / "etc/quiesce/qga-hook").exists()
+
+
 def test_it_installs_its_hook_and_the_hook_calls_it(box: Box, tmp_path: Path) -> None:
     box.mount("/mnt/a")
     program = box.root / "usr/local/bin/quiesce-guest"

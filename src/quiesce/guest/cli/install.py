@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from quiesce.errors import QuiesceError
 from quiesce.guest import install
 from quiesce.guest.cli import output
 from quiesce.system.deadline import Deadline
@@ -42,8 +43,14 @@ def add_door_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Install the hook, calling this very program."""
-    changes = install.install_qga(os.path.abspath(sys.argv[0]))
-    return finish(changes, arguments)
+    program = os.path.abspath(sys.argv[0])
+    if not os.access(program, os.X_OK):
+        raise QuiesceError(
+            "InstallRefused",
+            f"the hook could not call {program}: it is not executable",
+            action=f"chmod 755 {program}",
+        )
+    return finish(install.install_qga(program), arguments)
 
 
 def finish(changes: Sequence[Change], arguments: Namespace) -> int:
