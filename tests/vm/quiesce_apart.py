@@ -41,16 +41,18 @@ def stop_after(owner: type, name: str) -> None:
     setattr(owner, name, stopping)
 
 
-def stop_before_the_rest(owner: type, name: str) -> None:
-    """Stop between the first of many commands and the rest."""
-    original = getattr(owner, name)
+def stop_with_the_machine() -> None:
+    """Stop between QEMU's `stop` and the commands that are sent with it."""
+    original = QmpConnection.execute_all
 
-    def stopping(self: Any, commands: Any, **kwargs: Any) -> Any:
+    def stopping(self: QmpConnection, commands: Any, **kwargs: Any) -> Any:
+        if commands[0].name != "stop":
+            return original(self, commands, **kwargs)
         first = original(self, commands[:1], **kwargs)
         stop()
         return first + original(self, commands[1:], **kwargs)
 
-    setattr(owner, name, stopping)
+    QmpConnection.execute_all = stopping  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
@@ -59,7 +61,7 @@ if __name__ == "__main__":
     if step == "frozen":
         stop_after(Qga, "freeze")
     if step == "stopped":
-        stop_before_the_rest(QmpConnection, "execute_all")
+        stop_with_the_machine()
     if step == "copying":
         stop_after(NbdReader, "read")
     run()
