@@ -148,7 +148,7 @@ class _Telling:
         disks = []
         for name, backing in (("system", self._image.system), ("data", self._image.data)):
             disks.append(vm.VmDisk(name, directory / f"{name}.qcow2"))
-            vm.create_overlay(backing, disks[-1].path, deadline=deadline)
+            vm.create_copy(backing, disks[-1].path, deadline=deadline)
         with self._timed("boot_s"):
             source = vm.start(directory, disks, accelerator=self._story.accelerator)
             try:

@@ -191,6 +191,12 @@ def create_overlay(backing: Path, overlay: Path, *, deadline: Deadline) -> None:
     process.run([*command, str(overlay)], deadline=deadline)
 
 
+def create_copy(image: Path, copy: Path, *, deadline: Deadline) -> None:
+    """Make *copy*, a sparse qcow2 with what the raw *image* holds, on its own: its holes show."""
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-W"]
+    process.run([*command, str(image), str(copy)], deadline=deadline)
+
+
 def _command(directory: Path, disks: Sequence[VmDisk], accelerator: str) -> list[str]:
     argv = ["qemu-system-x86_64", "-name", directory.name, "-nodefaults", "-no-user-config"]
     argv += ["-machine", f"pc,accel={accelerator}", "-cpu", _CPU[accelerator]]
