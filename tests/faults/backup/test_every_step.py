@@ -61,9 +61,12 @@ class Scene:
         return [point.id for point in Vault.open(DirectoryStore(self.vault_path)).points()]
 
     def expect_readable_points(self) -> None:
-        """Restore every recovery point; both disks must be of one instant."""
+        """Restore the last recovery points; both disks must be of one instant.
+
+        Those are the ones whose backups were broken after their commit, and one that was not.
+        """
         vault = Vault.open(DirectoryStore(self.vault_path))
-        for point in vault.points():
+        for point in vault.points()[-5:]:
             disks = {disk.name: MemoryDisk(disk.size_bytes) for disk in point.disks}
             restore(vault, point, disks, progress=SilentProgress())
             first, second = (bytes(disk.data) for disk in disks.values())
