@@ -94,7 +94,9 @@ def end_marked(variables: Mapping[str, str]) -> int:
     while members and not deadline.passed():
         _signal(members, signal.SIGKILL)
         time.sleep(_LOOK_AGAIN_S)
-        members = _marked(marks)
+        # Those without the marks are found only beside one that has them: remember them.
+        alive = {process.pid for process in _processes() if process.is_alive}
+        members = sorted(alive.intersection(members).union(_marked(marks)))
     return len(members)
 
 
