@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.vault.format import names, pack
+from quiesce.vault.format import names
 from quiesce.vault.format.map import Place
 from quiesce.vault.packer import Spot
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quiesce.vault.copying import ChunkIndex
     from quiesce.vault.format.names import PackName
     from quiesce.vault.packer import PackWriter
+    from quiesce.vault.tables import PackTables
 
 
 def packs_in_store(store: BlobReader, domain: str, sids: Iterable[str]) -> Iterator[PackName]:
@@ -30,12 +31,7 @@ def packs_in_store(store: BlobReader, domain: str, sids: Iterable[str]) -> Itera
 
 
 def adopt(
-    store: BlobReader,
-    domain: str,
-    found: Iterable[PackName],
-    *,
-    packs: PackWriter,
-    index: ChunkIndex,
+    found: Iterable[PackName], *, packs: PackWriter, tables: PackTables, index: ChunkIndex
 ) -> None:
     """Put the chunks of the data packs among *found* into *index*; unreadable packs add nothing."""
     for name in found:
@@ -43,19 +39,5 @@ def adopt(
             return
         if name.kind == names.DATA:
             number = packs.number_of(Place(name))
-            for row in _table(store, domain, name, packs.vault_id):
+            for row in tables.rows(name):
                 index.put(Spot(row.chunk_id, number, row.offset, row.stored_bytes, row.flags))
-
-
-def _table(
-    store: BlobReader, domain: str, found: PackName, vault_id: bytes
-) -> Iterable[pack.Stored]:
-    name = names.pack_name(domain, found)
-    try:
-        size = store.size(name)
-        pack.check_header(store.get(name, 0, pack.HEADER_BYTES), vault_id, found.kind)
-        trailer = store.get(name, max(0, size - pack.TRAILER_BYTES), pack.TRAILER_BYTES)
-        offset, length = pack.footer_range(trailer, size)
-        return pack.parse_footer(store.get(name, offset, length), trailer)
-    except (KeyError, ValueError):
-        return ()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from quiesce.vault.chunker import Span
     from quiesce.vault.format.map import Ref
     from quiesce.vault.reading import DiskMap
+    from quiesce.vault.tables import PackTables
 
 INDEX_CHUNKS: Final = 1 << 18
 _ZEROS: Final = bytes(CHUNK_BYTES)
@@ -125,16 +126,24 @@ class _Worker:
 class DiskCopy:
     """The copy of one disk: *map* takes its chunks, *copied* counts.
 
-    Chunks that *base* has at the same place and those that *index* knows are not stored again.
+    Chunks that *base* has at the same place, in packs that *tables* finds, and those that *index*
+    knows are not stored again.
     """
 
     def __init__(
-        self, disk: Disk, *, packs: PackWriter, index: ChunkIndex, base: DiskMap | None
+        self,
+        disk: Disk,
+        *,
+        packs: PackWriter,
+        tables: PackTables,
+        index: ChunkIndex,
+        base: DiskMap | None,
     ) -> None:
         self.disk = disk
         self.copied = Copied()
         self.map = MapBuilder(packs, disk.size_bytes, self._known)
         self._packs = packs
+        self._tables = tables
         self._index = index
         self._base = base
         self._leaf: tuple[int, Mapping[int, Ref]] = (-1, {})
@@ -205,12 +214,14 @@ class DiskCopy:
                 raise
             self.copied.damaged_parts += 1
             return {}
-        return {} if node is None else node.refs
+        refs = {} if node is None else node.refs
+        return {at: ref for at, ref in refs.items() if self._tables.has(ref.place)}
 
     def _known(self, level: int, index: int) -> Ref | None:
         try:
-            return None if self._base is None else self._base.ref(level, index)
+            ref = None if self._base is None else self._base.ref(level, index)
         except QuiesceError as exc:
             if exc.name != "VaultDamaged":
                 raise
             return None
+        return ref if ref is not None and self._tables.has(ref.place) else None

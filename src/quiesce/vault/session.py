@@ -16,6 +16,7 @@ from quiesce.vault.copying import ChunkIndex, DiskCopy
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import entry as entries
 from quiesce.vault.log import SessionState
+from quiesce.vault.tables import PackTables
 
 if TYPE_CHECKING:
     from quiesce.model.disk import Disk
@@ -70,8 +71,9 @@ class WritingSession:
         self._base = base
         self._copies: list[DiskCopy] = []
         self._index = ChunkIndex()
+        self._tables = PackTables(store, domain.name, packs.vault_id)
         found = adoption.packs_in_store(store, domain.name, self._owned_sids())
-        adoption.adopt(store, domain.name, found, packs=packs, index=self._index)
+        adoption.adopt(found, packs=packs, tables=self._tables, index=self._index)
         self._learn_base()
 
     def copy_disk(self, disk: Disk, reader: BlockReader, *, progress: Progress) -> DiskCopied:
@@ -92,7 +94,7 @@ class WritingSession:
                 "SnapshotUnsupported", f"{disk.name!r} cannot be a disk's name, or is one already"
             )
         base = None if self._base is None else self._base.disk_map(disk)
-        copy = DiskCopy(disk, packs=self._packs, index=self._index, base=base)
+        copy = DiskCopy(disk, packs=self._packs, tables=self._tables, index=self._index, base=base)
         progress.stage(f"copy {disk.name}", disk.size_bytes)
         copy.run(reader, progress)
         self._copies.append(copy)
@@ -149,7 +151,8 @@ class WritingSession:
                 for _, ref in disk_map.refs():
                     if self._index.full:
                         return
-                    self._index.put(self._packs.spot_of(ref))
+                    if self._tables.has(ref.place):
+                        self._index.put(self._packs.spot_of(ref))
 
     def _why(self, base: DiskMap | None, damaged_parts: int) -> str:
         if self._base is None:
@@ -160,9 +163,12 @@ class WritingSession:
             )
         if base is None:
             return f"the point {self._opened.base} has no such disk"
+        why = "no change record"
         if damaged_parts:
-            return f"no change record; {damaged_parts} parts of the earlier map are damaged"
-        return "no change record"
+            why += f"; {damaged_parts} parts of the earlier map are damaged"
+        if self._tables.absent:
+            why += f"; {len(self._tables.absent)} earlier packs are gone or damaged"
+        return why
 
     def _finished_maps(self) -> list[tuple[DiskCopy, Ref | None]]:
         self._packs.seal(names.DATA)
@@ -202,17 +208,15 @@ class WritingSession:
         return ref
 
     def _used_packs(self, manifest_ref: Ref) -> frozenset[PackName]:
-        """Return every pack that the point needs. Raises VaultDamaged where one of ours is gone."""
+        """Return every pack that the point needs. Raises VaultDamaged where one has gone."""
         used = set(manifest_ref.place.packs)
         for copy in self._copies:
             used |= copy.map.used
-        sids = self._owned_sids()
-        there = set(adoption.packs_in_store(self._store, self._domain.name, sids))
-        for pack in used:
-            if pack.sid in sids and pack not in there:
-                raise QuiesceError(
-                    "VaultDamaged", f"{names.pack_name(self._domain.name, pack)} has gone"
-                )
+        sids = {pack.sid for pack in used}
+        gone = used.difference(adoption.packs_in_store(self._store, self._domain.name, sids))
+        if gone:
+            name = min(names.pack_name(self._domain.name, pack) for pack in gone)
+            raise QuiesceError("VaultDamaged", f"{name} has gone", action="run it again")
         return frozenset(used)
 
     def _snapshot_on(

@@ -6,9 +6,10 @@ import pytest
 
 from quiesce.errors import QuiesceError
 from quiesce.system import ulid
+from quiesce.vault.format import names
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, back_up, copied, pattern, read_back, small_vault
+from vault_box import CHUNK, EVIDENCE, WHEN, back_up, copied, pattern, read_back, small_vault
 
 DISKS = {"vda": pattern(1, 9 * CHUNK) + b"\0" * CHUNK + b"compresses" * 40_000}
 
@@ -83,9 +84,9 @@ def test_a_flipped_bit_of_a_data_pack_is_found_or_harmless(store: MemoryStore, a
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_one_meta_pack_may_be_lost(store: MemoryStore, kind: str) -> None:
-    names = packs(store, "m")
-    assert len(names) == 6
-    for name in names:
+    meta = packs(store, "m")
+    assert len(meta) == 6
+    for name in meta:
         data = store._blobs[name]
         damage(store, name, kind)
         vault = Vault.open(store)
@@ -114,6 +115,69 @@ def test_a_backup_heals_what_it_can_read_again(store: MemoryStore, which: str, k
     point = back_up(vault, DISKS)
 
     assert read_back(vault, point) == DISKS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_lies_in_a_damaged_data_pack_is_stored_again(
+    store: MemoryStore, kind: str, number: int, moved: bool
+) -> None:
+    damage(store, packs(store, "d")[number], kind)
+    disks = {"vda": bytes(CHUNK) + DISKS["vda"]} if moved else DISKS
+    vault = Vault.open(store)
+    with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
+        (told,) = copied(session, disks)
+        point = session.commit(EVIDENCE, created_at=WHEN)
+
+    assert read_back(Vault.open(store), point) == disks
+    assert told.why == "no change record; 1 earlier packs are gone or damaged"
+    assert 0 < told.new_bytes < len(DISKS["vda"])
+    before = len(packs(store, "d"))
+    assert read_back(vault, back_up(vault, disks)) == disks
+    assert len(packs(store, "d")) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_equal_map_in_damaged_packs_is_stored_again(store: MemoryStore, kind: str) -> None:
+    vault = Vault.open(store)
+    (disk_map,) = vault.read(vault.points()[0]).disk_maps()
+    leaf = disk_map.ref(0, 0)
+    assert leaf is not None
+    for pack in leaf.place.packs:
+        damage(store, names.pack_name("web1", pack), kind)
+    point = back_up(vault, DISKS)
+
+    assert read_back(Vault.open(store), point) == DISKS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", range(6))
+def test_a_map_that_has_lost_one_copy_gets_two_again(
+    store: MemoryStore, kind: str, number: int
+) -> None:
+    damage(store, packs(store, "m")[number], kind)
+    vault = Vault.open(store)
+    point = back_up(vault, DISKS)
+
+    for name in packs(store, "m"):
+        data = store._blobs.pop(name)
+        assert read_back(Vault.open(store), point) == DISKS
+        store._blobs[name] = data
+
+
+def test_a_pack_that_goes_during_the_backup_makes_no_point(store: MemoryStore) -> None:
+    name = packs(store, "d")[0]
+    vault = Vault.open(store)
+    with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
+        copied(session, DISKS)
+        damage(store, name, "lost")
+        with pytest.raises(QuiesceError, match="has gone") as caught:
+            session.commit(EVIDENCE, created_at=WHEN)
+
+    assert caught.value.name == "VaultDamaged"
+    assert name in caught.value.message
+    assert len(vault.points()) == 1
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "zeroed", "replaced"])
