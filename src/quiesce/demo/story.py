@@ -231,6 +231,7 @@ class _Telling:
         said = done.stderr.decode(errors="replace").strip()
         verb = f"quiesce {arguments[0]}"
         if done.exit_status != 0:
+            said += "\n" + done.stdout.decode(errors="replace").strip()
             raise QuiesceError("DemoFailed", f"{verb} ended with {done.exit_status}: {said}")
         try:
             document: dict[str, Any] = json.loads(done.stdout)
