@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from quiesce.errors import QuiesceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
     from quiesce.ports import BlockWriter, Progress
     from quiesce.vault.reading import DiskReader, Run
@@ -29,9 +30,14 @@ def restore(
 
     Targets are committed when all of them are written, none before. Begins a stage `restore NAME`
     for each disk, and advances over zeros too. Raises QuiesceError VaultDamaged, naming object and
-    range, PointNotFound where the point has no such disk, and what the targets raise.
+    range, or where the point's disks are not those that *point* tells of, PointNotFound where the
+    point has no such disk, and what the targets raise.
     """
     reader = vault.read(point)
+    if _sizes(reader.disks) != _sizes(point.disks):
+        raise QuiesceError(
+            "VaultDamaged", f"log and manifest of the point {point.id} tell of different disks"
+        )
     missing = sorted(set(targets) - {disk.name for disk in reader.disks})
     if missing:
         raise QuiesceError("PointNotFound", f"the point {point.id} has no disk {missing[0]}")
@@ -41,6 +47,10 @@ def restore(
         _copy(disk, target, progress)
     for target in targets.values():
         target.commit()
+
+
+def _sizes(disks: Iterable[Disk]) -> list[tuple[str, int]]:
+    return sorted((disk.name, disk.size_bytes) for disk in disks)
 
 
 def _copy(disk: DiskReader, target: BlockWriter, progress: Progress) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -105,6 +105,30 @@ def test_a_disk_that_is_not_in_the_point_is_refused_before_anything_is_written(
     found = {**targets(), "vdz": Target(1)}
     with pytest.raises(QuiesceError, match="vdz"):
         restore(vault, vault.find("web1@latest"), found, progress=SilentProgress())
+    assert not any(target.written for target in found.values())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"vda": len(DISKS["vda"])},
+        {"vda": len(DISKS["vda"]), "vdb": 7, "vdc": 7},
+        {"vda": len(DISKS["vda"]), "vdc": 7},
+        {"vda": len(DISKS["vda"]), "vdb": 6},
+        {"vda": len(DISKS["vda"]), "vdb": 8},
+        {"vda": 7, "vdb": len(DISKS["vda"])},
+    ],
+)
+def test_a_log_that_tells_of_other_disks_than_the_manifest_is_damage(
+    vault: Vault, told: dict[str, int]
+) -> None:
+    disks = tuple(Disk(name, size) for name, size in told.items())
+    point = replace(vault.find("web1@latest"), disks=disks)
+    found = {name: Target(size) for name, size in told.items() if name in DISKS}
+
+    with pytest.raises(QuiesceError, match="different disks") as caught:
+        restore(vault, point, found, progress=SilentProgress())
+    assert caught.value.name == "VaultDamaged"
     assert not any(target.written for target in found.values())
 
 
