@@ -248,5 +248,8 @@ class BlockWriter(Protocol):
     def write(self, start_bytes: int, data: bytes) -> None:
         """Write *data*; ranges that are never written read as zeros."""
 
+    def finish(self) -> None:
+        """Make what was written durable, after the last `write`; the target has no name yet."""
+
     def commit(self) -> None:
-        """Make the target durable and give it its name; before it, nothing looks whole."""
+        """Give the finished target its name, durably; before it, nothing looks whole."""

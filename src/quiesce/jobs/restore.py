@@ -28,10 +28,10 @@ def restore(
 ) -> None:
     """Write the disks of *point* that *targets* names; each target reads as zeros so far.
 
-    Targets are committed when all of them are written, none before. Begins a stage `restore NAME`
-    for each disk, and advances over zeros too. Raises QuiesceError VaultDamaged, naming object and
-    range, or where the point's disks are not those that *point* tells of, PointNotFound where the
-    point has no such disk, and what the targets raise.
+    Targets are committed when all of them are written and finished, none before. Begins a stage
+    `restore NAME` for each disk, and advances over zeros too. Raises QuiesceError VaultDamaged,
+    naming object and range, or where the point's disks are not those that *point* tells of,
+    PointNotFound where the point has no such disk, and what the targets raise.
     """
     reader = vault.read(point)
     if _sizes(reader.disks) != _sizes(point.disks):
@@ -45,6 +45,8 @@ def restore(
         disk = reader.disk(name)
         progress.stage(f"restore {name}", disk.size_bytes)
         _copy(disk, target, progress)
+    for target in targets.values():
+        target.finish()
     for target in targets.values():
         target.commit()
 

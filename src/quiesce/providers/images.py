@@ -32,8 +32,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def raw_image(path: Path, size_bytes: int) -> Iterator[BlockWriter]:
     """Write a new sparse raw file; it has its name only once it is committed and on the disk.
 
-    Raises QuiesceError TargetExists, before anything is written, where *path* exists. Whoever
-    leaves without commit, or is killed, leaves nothing.
+    Raises QuiesceError TargetExists, before anything is written, where *path* exists,
+    RestoreNoSpace, RestoreFailed. Whoever leaves without commit or with an error, or is killed
+    before the commit, leaves nothing.
     """
     _refuse_existing(path)
     with _as_restore_error(path), _unfinished(path) as (hidden, descriptor):
@@ -66,9 +67,12 @@ class _RawImage:
                 start_bytes += written
                 view = view[written:]
 
-    def commit(self) -> None:
+    def finish(self) -> None:
         with _as_restore_error(self._path):
             os.fsync(self._descriptor)
+
+    def commit(self) -> None:
+        with _as_restore_error(self._path):
             _give_name(self._hidden, self._path)
 
 
@@ -98,10 +102,13 @@ class _Qcow2Image:
         with _as_restore_error(self._path), self._server.lock:
             self._server.handle.pwrite(data, start_bytes)
 
-    def commit(self) -> None:
+    def finish(self) -> None:
         with _as_restore_error(self._path):
             self._server.end()
             os.fsync(self._descriptor)
+
+    def commit(self) -> None:
+        with _as_restore_error(self._path):
             _give_name(self._hidden, self._path)
 
 
@@ -140,6 +147,7 @@ def _short(address: Path) -> Iterator[Path]:
 def _unfinished(path: Path) -> Iterator[tuple[Path, int]]:
     """Yield a hidden empty file beside *path*, and a descriptor of it; it is removed on leaving.
 
+    An error takes the name back too, so that a restore of several disks is whole or not there.
     What a killed restore left under that name is taken over; a lock tells it from one at work.
     """
     hidden = path.with_name(f".{path.name}.unfinished")
@@ -153,6 +161,9 @@ def _unfinished(path: Path) -> Iterator[tuple[Path, int]]:
         os.ftruncate(descriptor, 0)
         try:
             yield hidden, descriptor
+        except BaseException:
+            _take_name_back(path, descriptor)
+            raise
         finally:
             hidden.unlink(missing_ok=True)
     finally:
@@ -169,6 +180,12 @@ def _give_name(hidden: Path, path: Path) -> None:
         os.close(directory)
 
 
+def _take_name_back(path: Path, descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.lstat(path), os.fstat(descriptor)):
+            path.unlink()
+
+
 def _refuse_existing(path: Path) -> None:
     if os.path.lexists(path):
         raise QuiesceError("TargetExists", f"{path} exists")
@@ -178,6 +195,11 @@ def _refuse_existing(path: Path) -> None:
 def _as_restore_error(path: Path) -> Iterator[None]:
     try:
         yield
+    except QuiesceError as exc:
+        if exc.name not in {"ProgramFailed", "ProgramMissing"}:
+            raise
+        message = f"cannot write {path}: {exc.message}"
+        raise QuiesceError("RestoreFailed", message, action=exc.action) from exc
     except FileExistsError as exc:
         raise QuiesceError("TargetExists", f"{path} exists") from exc
     except OSError as exc:

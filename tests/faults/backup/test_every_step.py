@@ -107,6 +107,9 @@ class MemoryDisk:
     def write(self, start_bytes: int, data: bytes) -> None:
         self.data[start_bytes : start_bytes + len(data)] = data
 
+    def finish(self) -> None:
+        pass
+
     def commit(self) -> None:
         pass
 

@@ -19,22 +19,30 @@ DISKS = {"vda": pattern(1, 30 * CHUNK) + bytes(5 * CHUNK) + b"tail", "vdb": byte
 
 @dataclass
 class Target:
-    """A disk in memory; *fails_at* makes the n-th write fail."""
+    """A disk in memory; *fails_at* makes the n-th write fail, *fails_to_finish* the finish."""
 
     size: int
     fails_at: int = 0
+    fails_to_finish: bool = False
     written: dict[int, bytes] = field(default_factory=dict)
+    finished: bool = False
     committed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, start_bytes: int, data: bytes) -> None:
         with self.lock:
-            assert not self.committed
+            assert not self.finished
             self.written[start_bytes] = data
             if len(self.written) == self.fails_at:
                 raise QuiesceError("RestoreNoSpace", "full")
 
+    def finish(self) -> None:
+        if self.fails_to_finish:
+            raise QuiesceError("RestoreNoSpace", "full")
+        self.finished = True
+
     def commit(self) -> None:
+        assert self.finished
         self.committed = True
 
     @property
@@ -150,6 +158,17 @@ def test_a_damaged_chunk_commits_nothing(vault: Vault, store: MemoryStore, numbe
 def test_a_target_that_fails_commits_nothing(vault: Vault, fails_at: int) -> None:
     found = targets()
     found["vda"].fails_at = fails_at
+
+    with pytest.raises(QuiesceError) as caught:
+        restore(vault, vault.find("web1@latest"), found, progress=SilentProgress())
+    assert caught.value.name == "RestoreNoSpace"
+    assert not any(target.committed for target in found.values())
+
+
+@pytest.mark.parametrize("name", DISKS)
+def test_a_target_that_cannot_be_finished_commits_nothing(vault: Vault, name: str) -> None:
+    found = targets()
+    found[name].fails_to_finish = True
 
     with pytest.raises(QuiesceError) as caught:
         restore(vault, vault.find("web1@latest"), found, progress=SilentProgress())
