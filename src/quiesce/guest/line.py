@@ -1,8 +1,9 @@
 """The two FIFOs on which a session is told to end its window, and answers.
 
-A shell can use them with its built-ins alone: no process has to be started while an application
-is held. Session and watchdog hold the writing end of the answers, so the death of both is an end
-of file to whoever waits.
+Each door has its own, so that nobody ends a session that another door began. A shell can use them
+with its built-ins alone: no process has to be started while an application is held. Session and
+watchdog hold the writing end of the answers, so the death of both is an end of file to whoever
+waits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from quiesce.guest.locking import RUN_DIR
 if TYPE_CHECKING:
     from pathlib import Path
 
+DOORS = ("hold", "qga")
 REQUESTS = "req"
 ANSWERS = "ans"
 _BYTES = 4096
@@ -56,30 +58,35 @@ class Answer:
     status: int
 
 
-def create(directory: Path = RUN_DIR) -> Line:
-    """Make the FIFOs anew and return the session's end of them; raises OSError."""
+def create(door: str, directory: Path = RUN_DIR) -> Line:
+    """Make the FIFOs of *door* anew and return the session's end of them; raises OSError."""
     remove(directory)
+    (directory / door).mkdir(mode=0o700)
     for name in (REQUESTS, ANSWERS):
-        os.mkfifo(directory / name, 0o600)
+        os.mkfifo(directory / door / name, 0o600)
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
-    return Line(os.open(directory / REQUESTS, flags), os.open(directory / ANSWERS, flags))
+    requests = os.open(directory / door / REQUESTS, flags)
+    return Line(requests, os.open(directory / door / ANSWERS, flags))
 
 
 def remove(directory: Path = RUN_DIR) -> None:
-    """Take away FIFOs that a session left."""
-    for name in (REQUESTS, ANSWERS):
+    """Take away FIFOs that a session left, whichever its door."""
+    for door in DOORS:
+        for name in (REQUESTS, ANSWERS):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(directory / door / name)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(directory / name)
+            os.rmdir(directory / door)
 
 
-def ask(request: str, directory: Path = RUN_DIR) -> Answer | None:
-    """Send *request* and wait for the answer; None where nothing is held."""
+def ask(request: str, door: str, directory: Path = RUN_DIR) -> Answer | None:
+    """Send *request* and wait for the answer; None where *door* holds nothing."""
     try:
-        requests = os.open(directory / REQUESTS, os.O_RDWR | os.O_CLOEXEC)
-        writing = os.open(directory / ANSWERS, os.O_RDWR | os.O_CLOEXEC)
+        requests = os.open(directory / door / REQUESTS, os.O_RDWR | os.O_CLOEXEC)
+        writing = os.open(directory / door / ANSWERS, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    answers = os.open(directory / ANSWERS, os.O_RDONLY | os.O_CLOEXEC)
+    answers = os.open(directory / door / ANSWERS, os.O_RDONLY | os.O_CLOEXEC)
     os.close(writing)
     os.write(requests, f"{request}\n".encode())
     with os.fdopen(answers, encoding="ascii") as lines:

@@ -128,7 +128,7 @@ def _run(order: Order, caller: _Caller, lock: int, *, needs_announcement: bool) 
     try:
         with signals.noticed() as noticed:
             snapshot = CallerSnapshot(
-                caller, line.create(), noticed, needs_announcement=needs_announcement
+                caller, line.create(order.door), noticed, needs_announcement=needs_announcement
             )
             run_session(order, snapshot, lock=lock, signals=noticed)
     except NotAMountPointError as exc:

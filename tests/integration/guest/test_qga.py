@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +61,51 @@ def test_a_thaw_without_a_freeze_and_a_second_one_are_fine(agent: Box) -> None:
     assert hook(agent, "freeze") == 0
     assert hook(agent, "thaw") == 0
     assert hook(agent, "thaw") == 0
+
+
+def test_release_does_not_end_a_session_of_the_agent(agent: Box) -> None:
+    agent.configure()
+    assert hook(agent, "freeze") == 0
+
+    second = agent.run("hold")
+    released = agent.run("release", "--snapshot", "taken", "--json")
+
+    assert (second.returncode, released.returncode) == (9, 9)
+    assert json.loads(released.stdout)["error"]["name"] == "AlreadyHeld"
+    assert agent.scripts_ran() == ["pre  "]
+    assert hook(agent, "thaw") == 0
+    report = agent.report()
+    assert (report["snapshot"]["taken"], report["reached"]) == (None, "application")
+
+
+def test_a_thaw_of_the_agent_does_not_end_a_hold(agent: Box) -> None:
+    agent.configure()
+    agent.run("hold")
+
+    assert hook(agent, "freeze") == 9
+    assert hook(agent, "thaw") == 0
+
+    assert agent.scripts_ran() == ["pre  "]
+    assert agent.is_frozen("/mnt/a")
+    assert agent.run("release", "--snapshot", "taken").returncode == 0
+    assert agent.report()["consistency"] == "application"
+
+
+def test_release_ends_a_dead_session_of_the_agent_and_says_that_nothing_is_held(
+    agent: Box,
+) -> None:
+    agent.configure()
+    assert hook(agent, "freeze") == 0
+    for pid in agent.guards():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in agent.guards():
+        os.kill(pid, signal.SIGKILL)
+
+    released = agent.run("release")
+
+    assert released.returncode == 10
+    assert agent.report()["session"] in released.stderr
+    assert agent.scripts_ran() == ["pre  ", "post ok unknown"]
 
 
 def test_the_announced_session_and_disks_are_used_once(agent: Box) -> None:

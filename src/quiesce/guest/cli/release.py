@@ -34,9 +34,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """End the window of the session that is held, and report it."""
+    """End the window of the session that is held, and report it.
+
+    Raises QuiesceError NothingHeld, or AlreadyHeld where another door's session is at rest.
+    """
     held = journal.read()
-    if held is None or line.ask(f"release {arguments.snapshot}") is None:
+    if held is not None and held.door != "hold":
+        lock = locking.acquire()
+        recovery.recover_all()
+        os.close(lock)
+    if held is None or line.ask(f"release {arguments.snapshot}", "hold") is None:
         raise QuiesceError("NothingHeld", f"nothing is held{_last()}")
     lock = locking.acquire_when_free(Deadline.after(_END_S))
     recovery.recover_all()

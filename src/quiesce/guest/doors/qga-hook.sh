@@ -40,9 +40,9 @@ freeze() {
 
 thaw() {
 	status=0
-	if [ -p "$run/req" ] && [ -p "$run/ans" ]; then
-		exec 3<>"$run/req" 4<>"$run/ans"
-		exec 5<"$run/ans" 4>&-
+	if [ -p "$run/qga/req" ] && [ -p "$run/qga/ans" ]; then
+		exec 3<>"$run/qga/req" 4<>"$run/qga/ans"
+		exec 5<"$run/qga/ans" 4>&-
 		echo thaw >&3
 		read -r _ status <&5 || :
 		exec 3>&- 5<&-
