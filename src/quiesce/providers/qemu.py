@@ -219,8 +219,6 @@ class _Prepared:
                 raise QuiesceError("SnapshotUnsupported", f"QEMU refuses: {answer}") from answer
             if isinstance(answer, QuiesceError):
                 raise answer
-        if running:
-            self._connection.execute("object-del", {"id": mark})
 
     def open(self) -> Snapshot:
         """Export every disk and connect to it."""
