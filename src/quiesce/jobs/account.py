@@ -17,7 +17,7 @@ from quiesce.policy.claim import Claim, Seen
 from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from quiesce.model.disk import MachineDefinition
     from quiesce.model.point import PointSummary
@@ -100,6 +100,7 @@ class Account:
     machine: str
     session: str
     wants_agent: bool
+    alarms: Sequence[str] = ()
     facts: MachineFacts | None = None
     outlook: GuestOutlook = field(default_factory=lambda: GuestOutlook(agent=False))
     freeze: FreezeAnswer = field(default_factory=lambda: FreezeAnswer(frozen=None))
@@ -187,7 +188,7 @@ class Account:
         """Return what everybody warned of, in order."""
         machine = () if self.facts is None else self.facts.warnings
         decided = () if self.claim is None else self.claim.warnings
-        return (*machine, *self.outlook.warnings, *decided)
+        return (*self.alarms, *machine, *self.outlook.warnings, *decided)
 
     def times(self) -> dict[str, float]:
         """Return the durations so far, in seconds; what did not happen took none.

@@ -84,6 +84,7 @@ def backup(
                     same_machine=same_machine,
                 )
             )
+            account.alarms = vault.alarms(machine.name)
             with interruption.allowed(), account.keeping_errors():
                 _protect(
                     account,

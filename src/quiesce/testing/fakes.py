@@ -194,6 +194,10 @@ class FakeVault:
     events: list[str] = field(default_factory=list)
     kept: list[Evidence] = field(default_factory=list)
 
+    def alarms(self, machine: str) -> tuple[str, ...]:
+        """See `vault.repository.Vault`."""
+        return ()
+
     @contextlib.contextmanager
     def session(
         self, *, machine: str, uuid: str | None, sid: str, same_machine: bool = False

@@ -17,6 +17,9 @@ from quiesce.model.consistency import ConsistencyLevel, Outcome
 from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
 from quiesce.testing.failpoints import Failpoints
 from quiesce.testing.fakes import FakeGuard, FakeGuest, FakeProvider, FakeVault, SilentProgress
+from quiesce.vault.repository import Vault
+from quiesce.vault.stores.memory import MemoryStore
+from vault_box import small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +175,21 @@ def test_without_our_hook_no_report_is_asked_for() -> None:
     assert run.point is not None
     assert run.point.consistency is ConsistencyLevel.FILESYSTEM
     assert run.outcome is Outcome.COMPLETE
+
+
+def test_a_damaged_log_entry_is_a_warning_of_the_run_and_of_its_point() -> None:
+    store = MemoryStore()
+    stage = Stage()
+    stage.vault = small_vault(store)
+    assert stage.run().warnings == ()
+    store._blobs["domains/web1/log/000000000002"] = b"{}"
+    stage.vault = Vault.open(store)
+    run = stage.run()
+
+    (warning,) = run.warnings
+    assert warning.startswith("web1: entry 2 is damaged")
+    assert run.point is not None
+    assert Vault.open(store).read(run.point).evidence.warnings == run.warnings
 
 
 def test_a_veto_takes_no_snapshot_and_still_thaws() -> None:
