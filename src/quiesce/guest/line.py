@@ -3,7 +3,8 @@
 Each door has its own, so that nobody ends a session that another door began. A shell can use them
 with its built-ins alone: no process has to be started while an application is held. Session and
 watchdog hold the writing end of the answers, so the death of both is an end of file to whoever
-waits.
+waits. Their directory comes and goes by its name, with both in it: a shell that opens one as it
+goes finds no place to make a file instead.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 DOORS = ("hold", "qga")
 REQUESTS = "req"
 ANSWERS = "ans"
+_ASIDE = ".line"
 _BYTES = 4096
 
 
@@ -61,22 +63,25 @@ class Answer:
 def create(door: str, directory: Path = RUN_DIR) -> Line:
     """Make the FIFOs of *door* anew and return the session's end of them; raises OSError."""
     remove(directory)
-    (directory / door).mkdir(mode=0o700)
+    aside = directory / _ASIDE
+    aside.mkdir(mode=0o700)
     for name in (REQUESTS, ANSWERS):
-        os.mkfifo(directory / door / name, 0o600)
+        os.mkfifo(aside / name, 0o600)
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
-    requests = os.open(directory / door / REQUESTS, flags)
-    return Line(requests, os.open(directory / door / ANSWERS, flags))
+    line = Line(os.open(aside / REQUESTS, flags), os.open(aside / ANSWERS, flags))
+    aside.rename(directory / door)
+    return line
 
 
 def remove(directory: Path = RUN_DIR) -> None:
     """Take away FIFOs that a session left, whichever its door."""
-    for door in DOORS:
-        for name in (REQUESTS, ANSWERS):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(directory / door / name)
+    aside = directory / _ASIDE
+    for place in (aside, *(directory / door for door in DOORS)):
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(directory / door)
+            place.rename(aside)
+            for name in (REQUESTS, ANSWERS):
+                (aside / name).unlink(missing_ok=True)
+            aside.rmdir()
 
 
 def ask(request: str, door: str, directory: Path = RUN_DIR) -> Answer | None:

@@ -40,13 +40,13 @@ freeze() {
 
 thaw() {
 	status=0
-	if [ -p "$run/qga/req" ] && [ -p "$run/qga/ans" ]; then
-		exec 3<>"$run/qga/req" 4<>"$run/qga/ans"
-		exec 5<"$run/qga/ans" 4>&-
+	line=$run/qga # where it is not there, or is just going, nothing of ours is held
+	if { command exec 3<>"$line/req" 4<>"$line/ans" 5<"$line/ans"; } 2>/dev/null; then
+		exec 4>&-
 		echo thaw >&3
 		read -r _ status <&5 || :
-		exec 3>&- 5<&-
 	fi
+	exec 3>&- 4>&- 5>&-
 	if [ -z "$status" ]; then # session and watchdog are dead
 		"$program" hook qga thaw
 		status=5
