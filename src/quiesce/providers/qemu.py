@@ -219,6 +219,9 @@ class _Prepared:
                 raise QuiesceError("SnapshotUnsupported", f"QEMU refuses: {answer}") from answer
             if isinstance(answer, QuiesceError):
                 raise answer
+        if running:
+            # Not sent with the others: where `cont` fails the mark must stay.
+            self._connection.execute("object-del", {"id": mark})
 
     def open(self) -> Snapshot:
         """Export every disk and connect to it."""
