@@ -41,7 +41,7 @@ freeze() {
 thaw() {
 	status=0
 	line=$run/qga # where it is not there, or is just going, nothing of ours is held
-	if { command exec 3<>"$line/req" 4<>"$line/ans" 5<"$line/ans"; } 2>/dev/null; then
+	if { command exec 3<>"$line/req" 4<>"$line/ans" && command exec 5<"$line/ans"; } 2>/dev/null; then
 		exec 4>&-
 		echo thaw >&3
 		read -r _ status <&5 || :
