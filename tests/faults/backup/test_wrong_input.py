@@ -6,14 +6,14 @@ import contextlib
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from quiesce import wiring
 from quiesce.config import Settings
-from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.errors import ExitStatus
 from quiesce.testing.fakes import SilentProgress
 from tools.bare_qemu import BareQemu, Monitor, bare_qemu, wait_until
 from tools.standin_agent import StandinAgent, standin_agent
@@ -185,8 +185,11 @@ def test_a_socket_that_refuses_is_an_unreachable_machine(
 
 
 def test_a_machine_that_nobody_named_is_not_found(scene: Scene) -> None:
-    with pytest.raises(QuiesceError) as caught:
-        scene.back_up(qmp=None)
+    assert failed(scene.back_up(qmp=None)) == ("MachineNotFound", ExitStatus.NOT_FOUND)
 
-    assert caught.value.name == "MachineNotFound"
-    assert caught.value.exit_status is ExitStatus.NOT_FOUND
+
+def test_without_a_vault_nothing_is_begun(scene: Scene, tmp_path: Path) -> None:
+    scene.environment = replace(scene.environment, vault_url=(tmp_path / "none").as_uri())
+
+    assert failed(scene.back_up()) == ("VaultNotFound", ExitStatus.VAULT)
+    assert scene.agent.commands == []
