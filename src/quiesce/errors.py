@@ -176,9 +176,7 @@ KINDS: dict[str, ErrorKind] = {
             ExitStatus.NOT_FOUND,
             "give the machine's definition in the settings: definition = FILE",
         ),
-        ErrorKind(
-            "CommandRefused", 1038, ExitStatus.SNAPSHOT, "see what QEMU says in the message"
-        ),
+        ErrorKind("CommandRefused", 1038, ExitStatus.SNAPSHOT, "see what QEMU says in the message"),
         # Ours: the vault and what comes out of it.
         ErrorKind("VaultNotFound", 1040, ExitStatus.VAULT, "make one: quiesce vault init"),
         ErrorKind("VaultExists", 1041, ExitStatus.VAULT, "use it, or choose another place"),
