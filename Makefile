@@ -59,13 +59,13 @@ dev-packages:
 .venv/run.stamp: pyproject.toml | packages
 	@echo 'making the virtual environment'
 	@test -x $(PYTHON) || /usr/bin/python3 -m venv --system-site-packages .venv
-	@$(PYTHON) -m pip install -q --disable-pip-version-check -U 'pip>=25.1'
-	@$(PYTHON) -m pip install -q --disable-pip-version-check -e '.[host,demo]'
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -U 'pip>=25.1'
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -e '.[host,demo]'
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
 	@echo 'adding what development needs'
-	@$(PYTHON) -m pip install -q --disable-pip-version-check --group dev
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --group dev
 	@touch $@
 
 clean:
