@@ -191,11 +191,7 @@ class _Session:
         if self._way is Way.FROZEN and self.record.frozen_by != "command":
             self._open_mounts()
         self._foresee()
-        self.record.hurried = hurry.begin()
-        try:
-            self._note()
-        except OSError as exc:
-            self.record.fail(Cause.GUARD, _unwritable(exc))
+        self._hurry()
         try:
             self._watchdog.open_window(
                 until_s, self._freezing.descriptors, self._snapshot.process_group
@@ -204,6 +200,17 @@ class _Session:
             self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
             return Window(self._signals, until_s)
         return Window(self._signals, until_s, self._watchdog)
+
+    def _hurry(self) -> None:
+        """Put down the window as it is to be, and only then let the kernel hurry."""
+        self.record.hurried = hurry.is_off()
+        try:
+            self._note()
+        except OSError as exc:
+            self.record.hurried = False
+            self.record.fail(Cause.GUARD, _unwritable(exc))
+        if self.record.hurried:
+            hurry.begin()
 
     def _foresee(self) -> None:
         """Put down what is about to be frozen, for whoever has to thaw it in our place."""

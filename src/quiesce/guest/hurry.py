@@ -2,30 +2,35 @@
 
 A freeze waits for several RCU grace periods, some 50 ms for each file system on a quiet machine;
 expedited ones take less than a millisecond. It is a switch of the whole machine, so it is on only
-from right before the freeze to right after the thaw.
+while a window is open, but all that time: a door or the snapshot command may freeze in it too.
 """
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 _SWITCH = Path("/sys/kernel/rcu_expedited")
 
 
-def begin() -> bool:
-    """Switch it on; whether it was off, and has to be switched off again."""
+def is_off() -> bool:
+    """Return whether it is there and off: who switches it on has to switch it off again."""
     try:
-        if _SWITCH.read_text(encoding="ascii").strip() != "0":
-            return False
-        _SWITCH.write_text("1", encoding="ascii")
+        return _SWITCH.read_text(encoding="ascii").strip() == "0"
     except OSError:
         return False
-    return True
+
+
+def begin() -> None:
+    """Switch it on where that is allowed; that it has to be `end`ed is noted before."""
+    _switch("1")
 
 
 def end() -> None:
     """Switch it off again."""
-    try:
-        _SWITCH.write_text("0", encoding="ascii")
-    except OSError:
-        return  # it was possible before: somebody took the right away, and the machine only hurries
+    _switch("0")
+
+
+def _switch(value: str) -> None:
+    with contextlib.suppress(OSError):  # without the right to it, the machine hurries or does not
+        _SWITCH.write_text(value, encoding="ascii")

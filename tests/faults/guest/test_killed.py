@@ -241,6 +241,20 @@ def test_the_kernel_need_not_hurry_any_more_after_a_death(machine: Box) -> None:
     wait_until(lambda: machine.read("/sys/kernel/rcu_expedited").strip() == "0")
 
 
+def test_that_the_kernel_hurries_is_written_down_before_it_does(machine: Box) -> None:
+    machine.shell("mkfifo /run/switch && mount --bind /run/switch /sys/kernel/rcu_expedited")
+    hold = machine.start("hold")
+    assert machine.shell("timeout 60 sh -c 'echo 0 >/run/switch'").returncode == 0
+    # Nobody reads the switch, so the engine waits where it switches it on.
+    wait_until(lambda: (machine.record() or {}).get("hurried") is True)
+
+    kill(machine.guards()[0])
+
+    assert machine.shell("timeout 60 cat /run/switch").stdout == "0", "it was not switched off"
+    hold.communicate(timeout=60)
+    wait_until(is_over(machine))
+
+
 def test_a_hold_whose_caller_has_died_meanwhile_is_released(machine: Box) -> None:
     machine.configure(pre="while [ ! -e /run/go ]; do sleep 0.05; done")
     caller = machine.start("hold")
