@@ -45,18 +45,18 @@ class Command:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def prepare(argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:
-    """Fork the process that will become *argv*, with *stdout* as its standard output.
-
-    Raises QuiesceError SnapshotFailed where there is no such command.
-    """
-    program = shutil.which(argv[0])
+def find(name: str) -> str:
+    """Return the program that *name* names; raises QuiesceError SnapshotFailed where none does."""
+    program = shutil.which(name)
     if program is None:
         raise QuiesceError(
-            "SnapshotFailed",
-            f"there is no command {argv[0]}",
-            action="give the command's full path",
+            "SnapshotFailed", f"there is no command {name}", action="give the command's full path"
         )
+    return program
+
+
+def prepare(program: str, argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:
+    """Fork the process that will become *program* with *argv*; *stdout* is its standard output."""
     reader, starter = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,7 @@ def test_a_missing_command_is_found_out_before_anything_is_at_rest(box: Box) -> 
     assert done.returncode == 5
     assert json.loads(done.stdout)["error"]["name"] == "SnapshotFailed"
     assert box.scripts_ran() == []
+    assert os.listdir(box.root / "run/quiesce") == ["lock"]
 
 
 def test_a_command_that_freezes_by_itself_finds_the_file_system_unfrozen(box: Box) -> None:
@@ -292,6 +294,35 @@ def test_the_report_goes_into_a_named_file_too(box: Box) -> None:
 
     assert done.returncode == 0
     assert json.loads(box.read("/tmp/report.json")) == box.report()
+
+
+@pytest.mark.parametrize("path", ["/tmp/missing/report.json", "/tmp"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_at_rest(
+    box: Box, path: str
+) -> None:
+    box.mount("/mnt/a")
+    box.configure()
+
+    done = box.run("exec", "--report", path, "--", "touch", "/run/taken")
+
+    assert done.returncode == 2
+    assert path in done.stderr
+    assert box.scripts_ran() == []
+    assert not (box.root / "run/taken").exists()
+
+
+def test_a_report_that_can_no_longer_be_written_does_not_hide_what_became_of_the_snapshot(
+    box: Box,
+) -> None:
+    box.mount("/mnt/a")
+    (box.root / "tmp/reports").mkdir()
+
+    done = box.run("exec", "--json", "--report", "/tmp/reports/a", "--", "rmdir", "/tmp/reports")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["consistency"] == "filesystem"
+    assert "cannot write /tmp/reports/a" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_where_the_log_cannot_be_written_the_report_lies_in_run(box: Box) -> None:

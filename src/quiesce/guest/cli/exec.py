@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.set_defaults(refuse=parser.error)
     orders.add_arguments(parser)
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report there too")
+    parser.add_argument("--report", type=_file, metavar="FILE", help="write the report there too")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- COMMAND…", help="what takes the snapshot"
     )
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> int:
         os.close(lock)
     document = ended.report.to_json()
     if arguments.report is not None:
-        replace_durably(arguments.report, json.dumps(document, indent=1).encode() + b"\n")
+        _write(document, arguments.report)
     if arguments.json:
         output.document(document)
     else:
@@ -66,6 +66,20 @@ def run(arguments: Namespace) -> int:
     if ended.decision.discard:
         output.remark("this snapshot must not be used")
     return int(ended.decision.exit_status)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+    return path
+
+
+def _write(document: dict[str, object], path: Path) -> None:
+    try:
+        replace_durably(path, json.dumps(document, indent=1).encode() + b"\n")
+    except OSError as exc:  # what became of the snapshot counts, and the report is kept elsewhere
+        output.remark(f"cannot write {path}: {exc.strerror}; see quiesce-guest report")
 
 
 def _tell(document: dict[str, object], left: str | None) -> None:
