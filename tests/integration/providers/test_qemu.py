@@ -217,6 +217,17 @@ def test_nobody_else_can_reach_scratch_and_sockets(machine, root):
         assert directory.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_qemu_of_another_user_needs_no_access_to_scratch(root):
+    with (
+        bare_qemu(extra=("-runas", "nobody")) as machine,
+        all_as_before(machine, root),
+        prepared(machine, root) as one,
+    ):
+        one.take()
+        machine.wait_for_rounds()
+        writer_guest.check_instant(*contents(one.open()))
+
+
 def test_the_machine_stands_still_only_between_stop_and_cont(machine, root):
     with prepared(machine, root) as one:
         machine.monitor("query-status")
