@@ -24,14 +24,12 @@ class GuestOutlook:
     """What the host knows of the guest before anything is at rest.
 
     *agent*: a guest agent answers. *hook*: ours is installed; None where that cannot be known.
-    *exec_allowed*: guest-exec may be used, so that the report can be read. *continue_on_failure*
-    (C) and *freeze_enabled* (F) as the guest announced them; None: unknown. *check* is what
-    `quiesce-guest check --json` printed.
+    *continue_on_failure* (C) and *freeze_enabled* (F) as the guest announced them; None: unknown.
+    *check* is what `quiesce-guest check --json` printed.
     """
 
     agent: bool
     hook: bool | None = None
-    exec_allowed: bool = False
     continue_on_failure: bool | None = None
     freeze_enabled: bool | None = None
     check: Mapping[str, object] | None = None

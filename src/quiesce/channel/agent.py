@@ -46,10 +46,6 @@ class NoAnswerError(Exception):
     """No answer in time, a lost connection, or something that is no answer."""
 
 
-class CommandLostError(NoAnswerError):
-    """The agent answers, but not to this command: it was restarted."""
-
-
 class _NotJsonError(NoAnswerError):
     pass
 
@@ -126,7 +122,7 @@ class Agent:
     ) -> Any:
         """Return the answer to the command *name*.
 
-        Raises AgentError, NoAnswerError; CommandLostError where the agent was restarted.
+        Raises AgentError, NoAnswerError; the latter also where the agent was restarted.
         """
         request = {"execute": name, **({"arguments": arguments} if arguments else {})}
         self._is_waiting = True
@@ -141,7 +137,7 @@ class Agent:
             raise NoAnswerError(f"{name}: neither an answer nor an error")
         if "JSON" in said:
             # A new agent got only the end of it.
-            raise CommandLostError("the agent was restarted")
+            raise NoAnswerError("the agent was restarted")
         raise AgentError(said[:_MESSAGE_CHARACTERS])
 
     def run(self, argv: Sequence[str], *, deadline: Deadline) -> Executed:
@@ -226,7 +222,7 @@ class Agent:
                 return answer
             self._probes.discard(number)
             if number in asked:
-                raise CommandLostError("the agent was restarted")
+                raise NoAnswerError("the agent was restarted")
 
     def _probe(self, deadline: Deadline) -> int:
         number = _SMALLEST_PROBE + secrets.randbelow(_SMALLEST_PROBE)

@@ -153,7 +153,7 @@ class Qga:
                 continue
             self._program = program
             return _outlook(announced)
-        return GuestOutlook(agent=True, hook=False, exec_allowed=True)
+        return GuestOutlook(agent=True, hook=False)
 
     def _report_text(self, session: str, deadline: Deadline) -> bytes | None:
         """Return the report as it is kept in the guest, None where there is none yet."""
@@ -200,14 +200,13 @@ def _outlook(announced: Executed) -> GuestOutlook:
     check = _checked(announced)
     if check is None:
         warning = "quiesce-guest in the guest could not announce the backup"
-        return GuestOutlook(agent=True, exec_allowed=True, warnings=(warning,))
+        return GuestOutlook(agent=True, warnings=(warning,))
     if _error_name(check) == "HookMissing":
-        return GuestOutlook(agent=True, hook=False, exec_allowed=True)
+        return GuestOutlook(agent=True, hook=False)
     settings = check.get("settings")
     return GuestOutlook(
         agent=True,
         hook=True,
-        exec_allowed=True,
         continue_on_failure=_flag(settings, "continueBackupOnFailure"),
         freeze_enabled=_flag(settings, "fsFreezeEnabled"),
         check=check,

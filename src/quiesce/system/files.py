@@ -1,4 +1,4 @@
-"""Durable writes: whole and on the disk, or not there at all."""
+"""Durable writes: the new content whole and on the disk, or the old one."""
 
 from __future__ import annotations
 
@@ -7,25 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def create_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Create *path* with *data*, never over something.
-
-    When this returns, data and name are on the disk. If it raises, there is nothing at *path*
-    that was not there before. Raises FileExistsError where *path* exists, OSError otherwise.
-    """
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        temporary = f".{path.name}.{os.urandom(4).hex()}"
-        _write_new(directory, temporary, data, mode)
-        try:
-            os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-        finally:
-            os.unlink(temporary, dir_fd=directory)
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -66,22 +66,18 @@ def start(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
-    stdout: int = subprocess.PIPE,
-    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start *argv* in its own session with pipes on stdin and stderr; the caller ends it.
+    """Start *argv* in its own session with pipes to it; the caller ends it.
 
-    *stdout* is a descriptor for its standard output, a pipe unless given. Raises QuiesceError
-    ProgramMissing where there is no such program.
+    Raises QuiesceError ProgramMissing where there is no such program.
     """
     try:
         return subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
-            stdout=stdout,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "LANG": "C.UTF-8", **(env or {})},
-            pass_fds=tuple(pass_fds),
             start_new_session=True,
         )
     except FileNotFoundError as exc:

@@ -53,9 +53,7 @@ def guest_report(session: str, **changes: Any) -> Report:
 class FakeGuest:
     """A guest that answers what it is given; *report* is made for the session that it is asked."""
 
-    outlook: GuestOutlook = field(
-        default_factory=lambda: GuestOutlook(agent=True, hook=True, exec_allowed=True)
-    )
+    outlook: GuestOutlook = field(default_factory=lambda: GuestOutlook(agent=True, hook=True))
     frozen: FreezeAnswer = field(default_factory=lambda: FreezeAnswer(2))
     thawed: ThawAnswer = field(default_factory=lambda: ThawAnswer(2))
     has_report: bool = True

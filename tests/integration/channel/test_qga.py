@@ -60,7 +60,7 @@ def test_a_whole_session_is_announced_frozen_thawed_and_reported(
     thawed = guest.thaw(deadline=soon())
     report = guest.report(session=session, deadline=soon())
 
-    assert (outlook.agent, outlook.hook, outlook.exec_allowed) == (True, True, True)
+    assert (outlook.agent, outlook.hook) == (True, True)
     assert (outlook.continue_on_failure, outlook.freeze_enabled) == (True, True)
     assert frozen == FreezeAnswer(2)
     assert was_at_rest
@@ -126,7 +126,7 @@ def test_without_guest_exec_the_session_is_announced_by_a_file_and_the_report_re
     guest.thaw(deadline=soon())
     report = guest.report(session=session, deadline=soon())
 
-    assert (outlook.agent, outlook.hook, outlook.exec_allowed) == (True, None, False)
+    assert (outlook.agent, outlook.hook) == (True, None)
     assert report is not None
     assert report.session == session
 
@@ -140,7 +140,7 @@ def test_without_exec_and_files_nothing_is_known_and_no_report_is_had(
     frozen = guest.freeze(outlook, deadline=soon())
     guest.thaw(deadline=soon())
 
-    assert (outlook.agent, outlook.hook, outlook.exec_allowed) == (True, None, False)
+    assert (outlook.agent, outlook.hook) == (True, None)
     assert frozen == FreezeAnswer(2)
     assert guest.report(session=session, deadline=soon()) is None
 
