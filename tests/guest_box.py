@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -217,10 +218,23 @@ class Box:
         self.run("thaw")
         for process in self._blocked:
             process.wait(timeout=60)
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for path in reversed(self.mounts):
+            wait_until(lambda path=path: self._unmounted(path))
         self._holder.kill()
         self._holder.wait()
         assert self._holder.stdout is not None
         self._holder.stdout.close()
+
+    def _unmounted(self, path: str) -> bool:
+        done = subprocess.run(
+            self._entered("umount", f"{self._base}/root{path}", chroot=False),
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
 
     def environment(self) -> dict[str, str]:
         """Return the environment of programs in the machine."""

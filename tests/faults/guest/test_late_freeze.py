@@ -12,15 +12,13 @@ import pytest
 from guest_box import state_of, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from guest_box import Box
 
 pytestmark = pytest.mark.faults
 
 
 @pytest.fixture
-def blocked(box: Box) -> Iterator[Box]:
+def blocked(box: Box) -> Box:
     """A file system in a file on one that is frozen: freezing it waits for the carrier."""
     box.mount("/mnt/a")
     made = box.shell(
@@ -28,12 +26,10 @@ def blocked(box: Box) -> Iterator[Box]:
         " && mount -o loop /mnt/a/image /mnt/inner && touch /mnt/inner/file && sync"
     )
     assert made.returncode == 0, made.stderr
+    box.mounts.append("/mnt/inner")
     box.write("/etc/quiesce/guest.conf", "[freeze]\ntimeout_s = 1\n")
     box.freeze("/mnt/a")
-    yield box
-    box.thaw("/mnt/a")
-    box.thaw("/mnt/inner")
-    box.shell("umount /mnt/inner")
+    return box
 
 
 def test_a_freeze_that_blocks_is_left_behind_and_thawed_when_it_returns(blocked: Box) -> None:
