@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quiesce.demo.vm import Vm
     from vm.conftest import Machines
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 WAL_ON_THE_SYSTEM_DISK = """
 set -eu

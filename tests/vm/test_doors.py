@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vm.conftest import Machines
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 FORBIDDEN = {
     "exec": "guest-exec,guest-exec-status",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vm.conftest import Machines
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 GO = "/run/go"
 HELD = "/run/held"
