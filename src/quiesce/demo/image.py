@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SYSTEM_BYTES = 2 << 30
 DATA_BYTES = 1 << 30
+_UNUSED_S = 24 * 3600.0
 _KEPT = 2
 _HEX_DIGITS = 16
 _INSTALL = """
@@ -161,8 +163,10 @@ def _whole(target: Path) -> Iterator[Path]:
 
 
 def _keep_newest(directory: Path) -> None:
-    """Remove all but the newest images; a VM that has one open keeps it until it ends."""
+    """Remove all but the newest images, and those that another checkout may still start VMs from."""
     built = [path for path in directory.iterdir() if path.is_dir() and not path.suffix]
-    built.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    used_at_s = {path: path.stat().st_mtime for path in built}
+    built.sort(key=lambda path: used_at_s[path], reverse=True)
     for path in built[_KEPT:]:
-        shutil.rmtree(path)
+        if time.time() - used_at_s[path] > _UNUSED_S:
+            shutil.rmtree(path)
