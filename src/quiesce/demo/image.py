@@ -163,7 +163,7 @@ def _whole(target: Path) -> Iterator[Path]:
 
 
 def _keep_newest(directory: Path) -> None:
-    """Remove all but the newest images, and those that another checkout may still start VMs from."""
+    """Remove all but the newest images and those that another checkout may still use."""
     built = [path for path in directory.iterdir() if path.is_dir() and not path.suffix]
     used_at_s = {path: path.stat().st_mtime for path in built}
     built.sort(key=lambda path: used_at_s[path], reverse=True)
