@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import command
+from quiesce.guest.blocked import blocked_in
 from quiesce.guest.locking import RUN_DIR
 from quiesce.guest.snapshot import Taken
 from quiesce.guest.window import Ending
@@ -75,11 +76,12 @@ class CommandSnapshot:
         return Taken(SnapshotFate(taken=False, exit_status=status), ending, error)
 
     def _stopped(self, ending: Ending, window: Window) -> Taken:
+        is_blocked = window.blocked or blocked_in(self._command.pid)
         self._command.kill()
         error = QuiesceError(
             "SnapshotFailed",
             f"{self._name} was killed: it had not ended",
-            action=_BLOCKED if window.blocked else None,
+            action=_BLOCKED if is_blocked else None,
         )
         return Taken(SnapshotFate(taken=False), ending, error)
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from quiesce.guest.watchdog import Watchdog
 
 
+_WATCHDOG_FIRST_S = 0.25
+
+
 class Ending(Enum):
     """Why waiting inside the window is over."""
 
@@ -56,6 +59,8 @@ class Window:
         return news is not None or time.monotonic() >= self.until_s
 
     def _milliseconds(self) -> float | None:
+        """Leave the deadline to a live watchdog: it looks at the command before it kills it."""
         if math.isinf(self.until_s):
             return None
-        return max(0.0, self.until_s - time.monotonic()) * 1000 + 1
+        until_s = self.until_s + (0.0 if self.watchdog is None else _WATCHDOG_FIRST_S)
+        return max(0.0, until_s - time.monotonic()) * 1000 + 1
