@@ -8,7 +8,8 @@ RUN_PACKAGES := python3-venv python3-libnbd qemu-system-x86 qemu-utils \
 	mmdebstrap grub-pc-bin grub-common e2fsprogs xfsprogs fuse3
 DEV_PACKAGES := btrfs-progs nbdkit shellcheck util-linux
 
-GUEST_SET := src/quiesce/errors.py src/quiesce/system src/quiesce/model src/quiesce/guest
+GUEST_SET := src/quiesce/errors.py src/quiesce/error_table.py src/quiesce/catalogue.py src/quiesce/values.py \
+	src/quiesce/system src/quiesce/model src/quiesce/guest
 
 PYTEST := $(PYTHON) -m pytest -q
 

@@ -16,7 +16,17 @@ _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE = _ROOT / "src"
 _TARGET = _ROOT / "build" / "quiesce-guest.pyz"
 _INTERPRETER = b"#!/usr/bin/python3 -I\n"
-_GUEST_SET = ("__init__.py", "errors.py", "system/", "model/", "guest/")
+_GUEST_SET = (
+    "__init__.py",
+    "catalogue.py",
+    "error_table.py",
+    "errors.py",
+    "locale/",
+    "values.py",
+    "system/",
+    "model/",
+    "guest/",
+)
 _MAIN = "from quiesce.guest.cli.main import run\n\nrun()\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
@@ -41,7 +51,7 @@ def main() -> None:
 
 def _guest_set() -> list[Path]:
     package = _SOURCE / "quiesce"
-    files = [path for path in package.rglob("*") if path.suffix in {".py", ".sh"}]
+    files = [path for path in package.rglob("*") if path.suffix in {".mo", ".py", ".sh"}]
     return sorted(
         path for path in files if path.relative_to(package).as_posix().startswith(_GUEST_SET)
     )

@@ -43,8 +43,13 @@ def test_it_holds_the_guest_set_and_nothing_of_the_host(tmp_path: Path) -> None:
 
     parts = {name.split("/")[1] for name in names if name.startswith("quiesce/")}
     assert "quiesce/guest/doors/qga-hook.sh" in names
-    assert {part for part in parts if "." not in part} == {"guest", "model", "system"}
-    assert {part for part in parts if part.endswith(".py")} == {"__init__.py", "errors.py"}
+    assert {part for part in parts if "." not in part} == {"guest", "locale", "model", "system"}
+    assert {part for part in parts if part.endswith(".py")} == {
+        "__init__.py",
+        "catalogue.py",
+        "error_table.py",
+        "errors.py",
+    }
 
 
 def test_a_program_that_the_hook_could_not_call_is_not_installed(box: Box, tmp_path: Path) -> None:
