@@ -7,8 +7,9 @@ The names and numbers below 1000 are those of Azure Backup's page and of Microso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from quiesce.values import dataclass
 
 
 class ExitStatus(IntEnum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 
 from quiesce.guest.locking import RUN_DIR
 from quiesce.system import ulid
+from quiesce.values import dataclass
 
 _FILE = RUN_DIR / "announced.json"
 _VALID_S = 120.0

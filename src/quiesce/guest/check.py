@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
 from quiesce.guest.mounts import freeze_errors
 from quiesce.model.consistency import Outcome
 from quiesce.model.report import ReportedMount
+from quiesce.values import asdict, dataclass
 
 if TYPE_CHECKING:
     from quiesce.errors import ExitStatus

@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 import signal
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

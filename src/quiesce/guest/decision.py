@@ -6,13 +6,13 @@ level and the strictest outcome count, and every error is kept, in the order in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus
 from quiesce.model.consistency import ConsistencyLevel, Outcome, lowest, strictest
 from quiesce.model.report import ReportedError
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from quiesce.errors import QuiesceError

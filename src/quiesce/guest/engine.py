@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -20,6 +19,7 @@ from quiesce.guest.survey import Order, look
 from quiesce.guest.window import Ending, Window
 from quiesce.model.report import ReportedMount, SnapshotFate
 from quiesce.system.deadline import Deadline
+from quiesce.values import replace
 
 if TYPE_CHECKING:
     from quiesce.guest.freezing import Thawed

@@ -6,11 +6,11 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.guest.libc import adopt_orphans
 from quiesce.system.deadline import Deadline
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

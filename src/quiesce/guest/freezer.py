@@ -18,12 +18,12 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.guest.libc import syncfs
 from quiesce.guest.resident import spare_from_shortage
 from quiesce.guest.spawn import fork_detached
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from quiesce.guest.mounts import Mount

@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import freezer
 from quiesce.guest.freezer import VanishedError, thaw
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+
+from quiesce.values import dataclass
 
 
 @dataclass(frozen=True)

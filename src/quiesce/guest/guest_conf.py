@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
 from quiesce.guest.nearest import nearest
+from quiesce.values import dataclass, replace
 
 if TYPE_CHECKING:
     from quiesce.guest.ini import Entry

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from quiesce.values import dataclass
 
 _SECTION = re.compile(r"\[([^\[\]]+)\]\s*")
 _ENTRY = re.compile(r"([^=:\s][^=:]*?)\s*[=:]\s*(.*?)\s*")

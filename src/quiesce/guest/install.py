@@ -7,13 +7,13 @@ import json
 import pkgutil
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest.locking import RUN_DIR
 from quiesce.system.files import replace_durably
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.guest.locking import RUN_DIR
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import config_json
 from quiesce.guest.nearest import nearest
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
 from quiesce.guest.nearest import nearest
 from quiesce.guest.plugin_config import PLUGIN_NAME
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from quiesce.guest.ini import Entry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
@@ -19,6 +18,7 @@ from quiesce.model.report import (
     Step,
     Window,
 )
+from quiesce.values import asdict, dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class Times:
     releasing: float | None = None
 
 
-@dataclass
+@dataclass(frozen=False)
 class Record:
     """The session as far as it has come; the engine writes it down before it goes on.
 

@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -17,6 +16,7 @@ from quiesce.guest.launch import PATH, launch
 from quiesce.guest.pipes import Pipes
 from quiesce.model.report import Attempt
 from quiesce.system.deadline import Deadline
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,6 @@ import json
 import select
 import socket
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
@@ -21,6 +20,7 @@ from quiesce.guest.survey import look
 from quiesce.guest.window import Ending
 from quiesce.model.consistency import Outcome
 from quiesce.model.report import SnapshotFate
+from quiesce.values import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import guest_conf, plugin_config, plugin_host, trust
 from quiesce.guest.guest_conf import GuestConf
 from quiesce.guest.plugin_host import PluginHost
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quiesce.guest.record import Held
+from quiesce.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.guest import devices, settings
 from quiesce.guest.decision import Cause
 from quiesce.guest.mounts import freeze_errors, plan_freeze
 from quiesce.guest.record import Record, now_text
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from quiesce.errors import QuiesceError

@@ -11,10 +11,10 @@ import os
 import shlex
 import stat
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -17,7 +17,6 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus
@@ -27,6 +26,7 @@ from quiesce.guest.freezer import MOST_NEWS, thawed_or_none
 from quiesce.guest.freezing import CLAIMED, FREE, FROZEN
 from quiesce.guest.resident import expose_to_shortage, spare_from_shortage, stay_resident
 from quiesce.guest.spawn import fork_detached
+from quiesce.values import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ class Guarded:
     forget: Callable[[], None]
 
 
-@dataclass
+@dataclass(frozen=False)
 class _State:
     """What the watchdog process knows; places are those of the mounts in `Freezing`.
 

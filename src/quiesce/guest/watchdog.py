@@ -10,12 +10,12 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
 from quiesce.guest.spawn import fork_detached
 from quiesce.guest.watch import MOST_BYTES, MOST_DESCRIPTORS, Guarded, WatchdogProcess
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

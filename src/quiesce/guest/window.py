@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import select
 import time
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from quiesce.guest.signals import Signals
@@ -25,7 +26,7 @@ class Ending(Enum):
     INTERRUPTED = "a signal asked us to end"
 
 
-@dataclass
+@dataclass(frozen=False)
 class Window:
     """An open window; *until_s* is its deadline on the monotonic clock.
 

@@ -7,10 +7,10 @@ schema: `quiesce/schemas/report.json`).
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quiesce.model.consistency import ConsistencyLevel, Outcome
+from quiesce.values import asdict, dataclass, field, fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -191,9 +191,9 @@ def _step(step: Mapping[str, Any]) -> Step:
 
 def _made(kind: type[_T], document: Mapping[str, Any]) -> _T:
     """Return the value of *kind* in *document*; ValueError where a field is of another type."""
-    for one in fields(kind):  # type: ignore[arg-type]  # every kind here is a dataclass
-        if one.name in document and not _is_a(document[one.name], str(one.type)):
-            raise ValueError(f"{kind.__name__}.{one.name} is no {one.type}")
+    for name, declared in fields(kind).items():
+        if name in document and not _is_a(document[name], declared):
+            raise ValueError(f"{kind.__name__}.{name} is no {declared}")
     return kind(**document)
 
 

@@ -6,11 +6,12 @@ decision table. Several findings: the lowest level and the strictest outcome win
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import ConsistencyLevel, Outcome, lowest, strictest
 from quiesce.model.report import Report, ReportedError
+from quiesce.values import replace
 
 _HOOK_UNFROZEN = 3
 _HOOK_ABORT = 4

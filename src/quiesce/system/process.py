@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
+from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from quiesce.guest.check import expect, told
 from quiesce.guest.mounts import FreezePlan, Mount
 from quiesce.guest.settings import GuestSettings, Plugin, ScriptSpec
 from quiesce.model.report import ReportedMount
+from quiesce.values import replace
 
 PLUGIN = Plugin(
     "/etc/azure/VMSnapshotPluginConfig.json",

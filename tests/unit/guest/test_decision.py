@@ -1,13 +1,14 @@
 """Every row of the decision table (`docs/design/framework.md`, section 5), and every pair."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from quiesce.errors import KINDS, ExitStatus, QuiesceError
 from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
 from quiesce.model.consistency import ConsistencyLevel, Outcome
+from quiesce.values import replace
 
 APPLICATION = ConsistencyLevel.APPLICATION
 FILESYSTEM = ConsistencyLevel.FILESYSTEM

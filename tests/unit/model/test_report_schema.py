@@ -2,7 +2,6 @@
 
 import copy
 import json
-from dataclasses import fields
 from importlib import resources
 from typing import Any
 
@@ -20,6 +19,7 @@ from quiesce.model.report import (
     Window,
     from_json,
 )
+from quiesce.values import fields
 
 SCHEMA = json.loads((resources.files("quiesce") / "schemas" / "report.json").read_text())
 SETTINGS = {
@@ -97,7 +97,7 @@ def test_what_may_be_unknown_may_be_null(path: str) -> None:
 
 
 def test_the_schema_knows_exactly_the_fields_of_the_report() -> None:
-    assert set(SCHEMA["properties"]) == {"schema", *(field.name for field in fields(Report))}
+    assert set(SCHEMA["properties"]) == {"schema", *fields(Report)}
     assert set(SCHEMA["required"]) == set(SCHEMA["properties"])
 
 

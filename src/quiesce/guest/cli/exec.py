@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from quiesce.guest.cli import orders, output
 from quiesce.guest.commanded import CommandSnapshot
 from quiesce.guest.engine import run_session
 from quiesce.system.files import replace_durably
+from quiesce.values import replace
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
