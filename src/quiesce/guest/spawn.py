@@ -6,7 +6,6 @@ import contextlib
 import gc
 import os
 import signal
-import traceback
 from typing import TYPE_CHECKING
 
 from quiesce.guest.locking import RUN_DIR
@@ -61,6 +60,8 @@ def _become(main: Callable[[], None], *, keep: Collection[int]) -> None:
         close_all_but(keep)
         main()
     except Exception:
+        import traceback  # noqa: PLC0415 - loaded only where there is something to trace
+
         with (
             contextlib.suppress(OSError),
             open(RUN_DIR / "crash.log", "a", encoding="utf-8") as log,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -20,13 +19,14 @@ examples:
 exit statuses of qga: freeze 0 go on, 3 snapshot without a freeze, 4 abort; thaw 0 ok, 3 degraded,
 4 discard the snapshot, 5 the session had died
 """
+AGENT_ASKS = ("freeze", "thaw")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of `hook`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("door", choices=["qga"], help="whose protocol")
-    parser.add_argument("action", choices=["freeze", "thaw", "announce"])
+    parser.add_argument("action", choices=[*AGENT_ASKS, "announce"])
     parser.add_argument("--session", type=_session, help="announce: the host's id of the session")
     parser.add_argument("--disks", type=int, default=1, help="announce: disks in the backup")
 
@@ -35,12 +35,17 @@ def run(arguments: Namespace) -> int:
     """Do what the agent asks for."""
     if arguments.action == "announce":
         return _announce(arguments)
+    status = answer(arguments.action)
+    if arguments.json:
+        output.document({"exit_status": status})
+    return status
+
+
+def answer(action: str) -> int:
+    """Do one of `AGENT_ASKS`, and return what the agent's hook is to exit with."""
     from quiesce.guest.doors import qga  # noqa: PLC0415 - not loaded where it is not needed
 
-    status = qga.freeze() if arguments.action == "freeze" else qga.thaw()
-    if arguments.json:
-        output.document({"exit_status": int(status)})
-    return int(status)
+    return int(qga.freeze() if action == "freeze" else qga.thaw())
 
 
 def _announce(arguments: Namespace) -> int:
@@ -58,5 +63,7 @@ def _announce(arguments: Namespace) -> int:
 
 def _session(text: str) -> str:
     if not ulid.is_ulid(text):
+        import argparse  # noqa: PLC0415 - same
+
         raise argparse.ArgumentTypeError(f"{text} is no ULID")
     return text

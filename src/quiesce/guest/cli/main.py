@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from quiesce import __version__
 from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.guest.cli import hook
 from quiesce.guest.mounts import NotAMountPointError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
 _VERBS = {
     "check": "say what a backup would do; runs nothing",
     "exec": "hold, freeze, run a command as the snapshot, thaw, release",
+    "rehearse": "the same with no snapshot: how long would the application stand still",
     "hold": "bring to rest, and stay so until release",
     "release": "thaw and release what hold brought to rest",
     "status": "say what is at rest now",
     "report": "print the last report, or a named one",
     "thaw": "emergency: thaw and release everything that any session holds",
+    "recover": "end what a dead session left, at boot too",
     "hook": "speak the protocol of a hypervisor's agent",
-    "install": "put a hook in place",
+    "install": "put a hook, or a template configuration, in place",
     "uninstall": "take a hook back",
 }
 _EXAMPLES = """\
@@ -48,8 +50,7 @@ def run() -> None:
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return the exit status; every error is printed here."""
     try:
-        arguments = _parser(argv).parse_args(argv)
-        status: int = arguments.run(arguments)
+        status = _run(argv)
         sys.stdout.flush()
     except QuiesceError as exc:
         return _say(argv, exc.name, exc.message, exc.action, exc.exit_status)
@@ -61,13 +62,25 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitStatus.UNEXPECTED
     except Exception as exc:  # noqa: BLE001 - the last line of defence says what it knows
+        import traceback  # noqa: PLC0415 - loaded only where there is something to trace
+
         traceback.print_exc()
         action = "report this as a bug, with the lines above"
         return _say(argv, "Unexpected", repr(exc), action, ExitStatus.UNEXPECTED)
     return status
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def _run(argv: Sequence[str]) -> int:
+    if argv[:-1] == ["hook", "qga"] and argv[-1] in hook.AGENT_ASKS:
+        return hook.answer(argv[-1])  # an agent waits, and a parser is a fifth of this program
+    arguments = _parser(argv).parse_args(argv)
+    status: int = arguments.run(arguments)
+    return status
+
+
+def _parser(argv: Sequence[str]) -> ArgumentParser:
+    import argparse  # noqa: PLC0415 - see `_run`
+
     parser = argparse.ArgumentParser(
         prog="quiesce-guest",
         description="Application-consistent snapshots from inside a Linux machine.",
