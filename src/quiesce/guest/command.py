@@ -50,7 +50,10 @@ def find(name: str) -> str:
     program = shutil.which(name)
     if program is None:
         raise QuiesceError(
-            "SnapshotFailed", f"there is no command {name}", action="give the command's full path"
+            "SnapshotFailed",
+            "there is no command {command}",
+            command=name,
+            action="give the command's full path",
         )
     return program
 

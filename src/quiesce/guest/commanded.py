@@ -72,7 +72,12 @@ class CommandSnapshot:
         ending = Ending.EXPIRED if window.has_expired() else Ending.READY
         if status == 0:
             return Taken(SnapshotFate(taken=True, exit_status=0), ending)
-        error = QuiesceError("SnapshotFailed", f"{self._name} ended with status {status}")
+        error = QuiesceError(
+            "SnapshotFailed",
+            "{command} ended with status {status}",
+            command=self._name,
+            status=status,
+        )
         return Taken(SnapshotFate(taken=False, exit_status=status), ending, error)
 
     def _stopped(self, ending: Ending, window: Window) -> Taken:
@@ -80,7 +85,8 @@ class CommandSnapshot:
         self._command.kill()
         error = QuiesceError(
             "SnapshotFailed",
-            f"{self._name} was killed: it had not ended",
+            "{command} was killed: it had not ended",
+            command=self._name,
             action=_BLOCKED if is_blocked else None,
         )
         return Taken(SnapshotFate(taken=False), ending, error)

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from json import JSONDecodeError, decoder
 from typing import Any
 
+from quiesce.catalogue import phrase
 from quiesce.values import dataclass
 
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -24,7 +25,7 @@ class Place:
     column: int
 
     def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}"
+        return phrase("line {line}, column {column}", line=self.line, column=self.column)
 
 
 class NotJsonError(ValueError):
@@ -47,14 +48,16 @@ class Value:
     def found(self) -> str:
         """What this is, for people."""
         if isinstance(self.content, Object):
-            return "an object"
+            return phrase("an object")
         if isinstance(self.content, list):
-            return "a list"
+            return phrase("a list")
         if isinstance(self.content, str):
-            return f'the string "{self.content[:60]}"'
+            return phrase('the string "{text}"', text=self.content[:60])
         words = {True: "true", False: "false", None: "null"}
         is_word = self.content is None or isinstance(self.content, bool)
-        return words[self.content] if is_word else f"the number {self.content}"
+        if is_word:
+            return words[self.content]
+        return phrase("the number {number}", number=self.content)
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def parse(data: bytes) -> tuple[Value, tuple[NotJsonError, ...]]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         before = data[: exc.start].decode("utf-8")
-        said = f"byte 0x{data[exc.start]:02x} is not UTF-8"
+        said = phrase("byte 0x{byte:02x} is not UTF-8", byte=data[exc.start])
         raise NotJsonError(said, _Lines(before).place(len(before))) from None
     if text.startswith(_BOM):
-        said = "there is a byte order mark; save the file as UTF-8 without one"
+        said = phrase("there is a byte order mark; save the file as UTF-8 without one")
         complaints = (NotJsonError(said, Place(1, 1)),)
         text = text[1:]
     reader = _Reader(text)
@@ -115,7 +118,7 @@ class _Reader:
     def document(self) -> Value:
         value = self._value(depth=0)
         if self._at < len(self._text):
-            raise self._wrong("there is more after the end")
+            raise self._wrong(phrase("there is more after the end"))
         return value
 
     def _value(self, depth: int) -> Value:
@@ -124,7 +127,7 @@ class _Reader:
         place = self._place()
         first = self._text[self._at : self._at + 1]
         if depth > _MOST_DEPTH:
-            raise self._wrong("it is nested too deeply")
+            raise self._wrong(phrase("it is nested too deeply"))
         content: Any
         if first == "{":
             content = self._object(depth)
@@ -143,7 +146,7 @@ class _Reader:
         while not self._is_end("}", first=not members):
             place = self._place()
             if not self._text.startswith('"', self._at):
-                raise self._wrong("there must be a key in double quotes")
+                raise self._wrong(phrase("there must be a key in double quotes"))
             key = self._string()
             self._skip()
             self._take(":")
@@ -174,9 +177,9 @@ class _Reader:
             text, self._at = decoder.scanstring(self._text, self._at + 1, True)  # type: ignore[attr-defined]
         except JSONDecodeError as exc:
             self._at = exc.pos
-            raise self._wrong(exc.msg[0].lower() + exc.msg[1:].removesuffix(" at")) from None
+            raise self._wrong(_scan_error(exc.msg)) from None
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise self._wrong("half of a surrogate pair is no character")
+            raise self._wrong(phrase("half of a surrogate pair is no character"))
         return text
 
     def _word_or_number(self) -> Any:
@@ -186,16 +189,18 @@ class _Reader:
                 return value
         match = _NUMBER.match(self._text, self._at)
         if match is None:
-            raise self._wrong("there must be a value")
+            raise self._wrong(phrase("there must be a value"))
         self._at = match.end()
         if len(match[0]) > 40:
-            raise self._wrong("the number is too long")
+            raise self._wrong(phrase("the number is too long"))
         return float(match[0]) if match[2] or match[3] else int(match[1])
 
     def _take(self, character: str, *, or_else: str | None = None) -> None:
         if not self._text.startswith(character, self._at):
-            allowed = character if or_else is None else f"{character} or {or_else}"
-            raise self._wrong(f"there must be {allowed}")
+            if or_else is None:
+                raise self._wrong(phrase("there must be {character}", character=character))
+            template = "there must be {character} or {other}"
+            raise self._wrong(phrase(template, character=character, other=or_else))
         self._at += 1
 
     def _skip(self) -> None:
@@ -206,7 +211,19 @@ class _Reader:
     def _place(self) -> Place:
         return self._lines.place(self._at)
 
-    def _wrong(self, message: str) -> NotJsonError:
+    def _wrong(self, said: str) -> NotJsonError:
         found = self._text[self._at : self._at + 1]
-        found = f"found {found!r}" if found else "the file ends"
-        return NotJsonError(f"{message}, {found}", self._place())
+        if found:
+            said = phrase("{said}, found {found!r}", said=said, found=found)
+        else:
+            said = phrase("{said}, the file ends", said=said)
+        return NotJsonError(said, self._place())
+
+
+def _scan_error(message: str) -> str:
+    """Return what the standard library's reader of strings says, in the reader's language."""
+    if message.startswith("Unterminated"):
+        return phrase("unterminated string")
+    if message.startswith("Invalid control character"):
+        return phrase("control character in a string")
+    return phrase("unknown escape in a string")

@@ -8,6 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import freezer
 from quiesce.guest.freezer import VanishedError, thaw
@@ -181,16 +182,25 @@ def prepare(mounts: Sequence[Mount]) -> Freezing:
     except OSError as exc:
         for one in started:
             one.leave(thawed=True)
-        raise QuiesceError("GuardUnavailable", f"no freezer process: {exc}") from exc
+        raise QuiesceError("GuardUnavailable", "no freezer process: {reason}", reason=exc) from exc
     return Freezing(started, news=news)
 
 
+_FAILED = {
+    "open": (mark("cannot open {path}: {reason}"), mark("cannot open {path} in time")),
+    "flush": (mark("cannot flush {path}: {reason}"), mark("cannot flush {path} in time")),
+    "freeze": (mark("cannot freeze {path}: {reason}"), mark("cannot freeze {path} in time")),
+}
+
+
 def _failed(what: str, mount: Mount, exc: OSError) -> QuiesceError:
+    failed, late = _FAILED[what]
     if _is_timeout(exc):
-        return QuiesceError("FsFreezeTimeout", f"cannot {what} {mount.path} in time")
+        return QuiesceError("FsFreezeTimeout", late, path=mount.path)
     name = "UnableToOpenMount" if what == "open" else "FsFreezeFailed"
-    because = "somebody else froze it" if exc.errno == errno.EBUSY else exc.strerror
-    return QuiesceError(name, f"cannot {what} {mount.path}: {because}")
+    frozen = exc.errno == errno.EBUSY
+    reason = phrase("somebody else froze it") if frozen else exc.strerror
+    return QuiesceError(name, failed, path=mount.path, reason=reason)
 
 
 def _is_timeout(exc: OSError) -> bool:

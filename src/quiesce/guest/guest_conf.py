@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
 from quiesce.guest.nearest import nearest
@@ -51,9 +52,12 @@ class _Reading:
         self.errors: list[QuiesceError] = []
         self.warnings: list[str] = []
 
-    def wrong(self, message: str) -> None:
+    def wrong(self, said: str) -> None:
         """Keep one error."""
-        self.errors.append(QuiesceError("IncorrectGuestConf", f"{self._source}: {message}"))
+        error = QuiesceError(
+            "IncorrectGuestConf", "{source}: {said}", source=self._source, said=said
+        )
+        self.errors.append(error)
 
     def read(self, sections: dict[str, dict[str, Entry]]) -> GuestConf:
         """Return what the sections say."""
@@ -85,9 +89,10 @@ class _Reading:
     def _read_app(self, name: str, entries: dict[str, Entry]) -> None:
         kind = entries.get("type")
         if kind is None:
-            self.wrong(f"[{name}] has no type")
+            self.wrong(phrase("[{section}] has no type", section=name))
         else:
-            self.wrong(f"line {kind.line}: [{name}] has a type that is unknown here: {kind.value}")
+            template = "line {line}: [{section}] has a type that is unknown here: {type}"
+            self.wrong(phrase(template, line=kind.line, section=name, type=kind.value))
 
     def _paths(self, entry: Entry | None) -> tuple[str, ...]:
         if entry is None:
@@ -95,7 +100,8 @@ class _Reading:
         paths = tuple(path.strip() for path in entry.value.split(",") if path.strip())
         for path in paths:
             if not path.startswith("/"):
-                self.wrong(f"line {entry.line}: skip has {path!r}, which is no absolute path")
+                template = "line {line}: skip has {path!r}, which is no absolute path"
+                self.wrong(phrase(template, line=entry.line, path=path))
         return paths
 
     def _freeze_timeout(self, freeze: dict[str, Entry], deadline_s: float) -> float:
@@ -113,8 +119,10 @@ class _Reading:
         except ValueError:
             seconds = 0.0
         if not 0 < seconds < float("inf"):
-            said = f"{key} is {entry.value!r}; allowed is a number of seconds, more than 0"
-            self.wrong(f"line {entry.line}: {said}")
+            template = "line {line}: {key} is {found!r}; allowed is {allowed}"
+            allowed = phrase("a number of seconds, more than 0")
+            said = phrase(template, line=entry.line, key=key, found=entry.value, allowed=allowed)
+            self.wrong(said)
             return default
         if seconds > most:
             self.warnings.append(

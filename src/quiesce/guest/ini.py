@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from quiesce.catalogue import phrase
 from quiesce.values import dataclass
 
 _SECTION = re.compile(r"\[([^\[\]]+)\]\s*")
@@ -32,7 +33,10 @@ def parse(data: bytes) -> dict[str, dict[str, Entry]]:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise NotIniError(f"line {line}: byte 0x{data[exc.start]:02x} is not UTF-8") from None
+        said = phrase(
+            "line {line}: byte 0x{byte:02x} is not UTF-8", line=line, byte=data[exc.start]
+        )
+        raise NotIniError(said) from None
     sections: dict[str, dict[str, Entry]] = {}
     current: dict[str, Entry] | None = None
     for number, text in enumerate((line.strip() for line in lines), 1):
@@ -40,7 +44,8 @@ def parse(data: bytes) -> dict[str, dict[str, Entry]]:
         if section is not None:
             name = " ".join(section[1].split())
             if name in sections:
-                raise NotIniError(f"line {number}: the section [{name}] stands twice")
+                template = "line {line}: the section [{section}] stands twice"
+                raise NotIniError(phrase(template, line=number, section=name))
             current = sections[name] = {}
         elif text and not text.startswith(("#", ";")):
             _read_entry(text, number, current)
@@ -50,9 +55,11 @@ def parse(data: bytes) -> dict[str, dict[str, Entry]]:
 def _read_entry(text: str, number: int, section: dict[str, Entry] | None) -> None:
     entry = _ENTRY.fullmatch(text)
     if entry is None:
-        raise NotIniError(f"line {number}: there must be [section] or key = value, found {text!r}")
+        template = "line {line}: there must be [section] or key = value, found {found!r}"
+        raise NotIniError(phrase(template, line=number, found=text))
     if section is None:
-        raise NotIniError(f"line {number}: {entry[1]} stands before the first section")
+        template = "line {line}: {key} stands before the first section"
+        raise NotIniError(phrase(template, line=number, key=entry[1]))
     if entry[1] in section:
-        raise NotIniError(f"line {number}: {entry[1]} stands twice")
+        raise NotIniError(phrase("line {line}: {key} stands twice", line=number, key=entry[1]))
     section[entry[1]] = Entry(entry[2], number)

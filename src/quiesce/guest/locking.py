@@ -29,7 +29,9 @@ def acquire() -> int:
         RUN_DIR.chmod(0o700)
         descriptor = os.open(RUN_DIR / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        raise QuiesceError("GuardUnavailable", f"cannot use {RUN_DIR}: {exc.strerror}") from exc
+        raise QuiesceError(
+            "GuardUnavailable", "cannot use {path}: {reason}", path=RUN_DIR, reason=exc.strerror
+        ) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -71,14 +71,15 @@ def freeze_errors(plan: FreezePlan, *, tries: bool = False) -> list[QuiesceError
     """
     if not plan.mounts:
         return [QuiesceError("FsFreezeFailed", "there is no file system to freeze")]
-    return [
-        QuiesceError(
-            "UnableToOpenMount" if blocker.reason == _COVERED else "FsFreezeFailed",
-            f"{blocker.path} cannot be frozen: {blocker.reason}",
-        )
-        for blocker in plan.blockers
-        if blocker.reason == _COVERED or not tries
-    ]
+    return [_error(blocker) for blocker in plan.blockers if blocker.reason == _COVERED or not tries]
+
+
+def _error(blocker: ReportedMount) -> QuiesceError:
+    if blocker.reason == _COVERED:
+        message = "{path} cannot be frozen: another mount covers it"
+        return QuiesceError("UnableToOpenMount", message, path=blocker.path)
+    message = "{path} cannot be frozen: {fstype} is not known to be freezable"
+    return QuiesceError("FsFreezeFailed", message, path=blocker.path, fstype=blocker.fstype)
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:

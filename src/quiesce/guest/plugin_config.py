@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import config_json
 from quiesce.guest.nearest import nearest
@@ -52,18 +53,20 @@ class PluginConfig:
 def parse(data: bytes, *, source: str) -> PluginConfig:
     """Read the plugin configuration *data* of the file *source*; never raises for what it says."""
     if len(data) > MOST_BYTES:
-        return _unreadable(_error(f"{source}: it is larger than 1 MiB"))
+        said = "{source}: it is larger than 1 MiB"
+        return _unreadable(QuiesceError("IncorrectJSONConfigFile", said, source=source))
     try:
         document, complaints = config_json.parse(data)
     except config_json.NotJsonError as exc:
-        return _unreadable(_error(f"{source}: {exc.place}: {exc.message}"))
+        return _unreadable(_error(source, exc.place, exc.message))
     found = _Findings(source)
     for complaint in complaints:
         found.wrong(complaint.message, complaint.place)
     if isinstance(document.content, config_json.Object):
         found.read(document.content.members, document.place)
     else:
-        found.wrong(f"it must be an object, found {document.found}", document.place)
+        said = phrase("it must be an object, found {found}", found=document.found)
+        found.wrong(said, document.place)
     return PluginConfig(
         found.values, tuple(found.errors), tuple(found.warnings), tuple(found.notes)
     )
@@ -73,8 +76,9 @@ def _unreadable(error: QuiesceError) -> PluginConfig:
     return PluginConfig({}, (error,), (), ())
 
 
-def _error(message: str) -> QuiesceError:
-    return QuiesceError("IncorrectJSONConfigFile", message)
+def _error(source: str, place: Place, said: str) -> QuiesceError:
+    message = "{source}: {place}: {said}"
+    return QuiesceError("IncorrectJSONConfigFile", message, source=source, place=place, said=said)
 
 
 class _Findings:
@@ -87,30 +91,35 @@ class _Findings:
         self.warnings: list[str] = []
         self.notes: list[str] = []
 
-    def wrong(self, message: str, place: Place) -> None:
+    def wrong(self, said: str, place: Place) -> None:
         """Keep one error."""
-        self.errors.append(_error(f"{self._source}: {place}: {message}"))
+        self.errors.append(_error(self._source, place, said))
 
     def read(self, members: tuple[Member, ...], place: Place) -> None:
         """Read all members, and miss those that must be there."""
         seen: dict[str, Place] = {}
         for member in members:
             if member.key in seen:
-                self.wrong(f"{member.key} stands twice, first in {seen[member.key]}", member.place)
+                template = "{key} stands twice, first in {place}"
+                said = phrase(template, key=member.key, place=seen[member.key])
+                self.wrong(said, member.place)
                 self.values.pop(member.key, None)
                 continue
             seen[member.key] = member.place
             self._read_member(member)
         for key in _REQUIRED:
             if key not in seen:
-                self.wrong(f"{key} is missing; an absolute path is allowed", place)
+                said = phrase("{key} is missing; an absolute path is allowed", key=key)
+                self.wrong(said, place)
 
     def _read_member(self, member: Member) -> None:
         kind = _KEYS.get(member.key)
         if kind is None:
             self._read_unknown(member)
         elif not kind.accepts(member.value):
-            said = f"{member.key} is {member.value.found}; allowed is {kind.allowed}"
+            template = "{key} is {found}; allowed is {allowed}"
+            found, allowed = member.value.found, phrase(kind.allowed)
+            said = phrase(template, key=member.key, found=found, allowed=allowed)
             self.wrong(said, member.value.place)
         else:
             self.values[member.key] = _plain(member.value)
@@ -122,7 +131,8 @@ class _Findings:
         known = {key.lower(): key for key in (*_KEYS, *_IGNORED)}
         meant = known.get(member.key.lower())
         if meant is not None:
-            self.wrong(f"{member.key} is misspelt; allowed is {meant}", member.place)
+            said = phrase("{key} is misspelt; allowed is {meant}", key=member.key, meant=meant)
+            self.wrong(said, member.place)
             return
         near = nearest(member.key, known.values())
         hint = f"; did you mean {near}?" if near is not None else ""
@@ -158,10 +168,12 @@ def _is_time(value: Value) -> bool:
     return is_number and 0 < number <= _MOST_TIMEOUT_S
 
 
-_TEXT = _Kind("a string", _is_text)
-_TEXTS = _Kind('a list of strings, such as ["one", "two"]', _is_texts)
-_COUNT = _Kind("an integer, 0 or more", _is_count)
-_BOOLEAN = _Kind("true or false, without quotes", lambda value: isinstance(value.content, bool))
+_TEXT = _Kind(mark("a string"), _is_text)
+_TEXTS = _Kind(mark('a list of strings, such as ["one", "two"]'), _is_texts)
+_COUNT = _Kind(mark("an integer, 0 or more"), _is_count)
+_BOOLEAN = _Kind(
+    mark("true or false, without quotes"), lambda value: isinstance(value.content, bool)
+)
 _KEYS = {
     "pluginName": _Kind(f'"{PLUGIN_NAME}"', lambda value: value.content == PLUGIN_NAME),
     "preScriptLocation": _TEXT,
@@ -170,7 +182,7 @@ _KEYS = {
     "postScriptParams": _TEXTS,
     "preScriptNoOfRetries": _COUNT,
     "postScriptNoOfRetries": _COUNT,
-    "timeoutInSeconds": _Kind("a number of seconds, more than 0", _is_time),
+    "timeoutInSeconds": _Kind(mark("a number of seconds, more than 0"), _is_time),
     "continueBackupOnFailure": _BOOLEAN,
     "fsFreezeEnabled": _BOOLEAN,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
 from quiesce.guest.nearest import nearest
@@ -57,15 +58,26 @@ class _Reading:
         self.errors: list[QuiesceError] = []
         self.warnings: list[str] = []
 
-    def wrong(self, message: str) -> None:
+    def wrong(self, said: str) -> None:
         """Keep one error."""
-        self.errors.append(QuiesceError("IncorrectPluginhostFile", f"{self._source}: {message}"))
+        error = QuiesceError(
+            "IncorrectPluginhostFile", "{source}: {said}", source=self._source, said=said
+        )
+        self.errors.append(error)
+
+    def _missing(self, key: str) -> None:
+        self.wrong(phrase("{key} is missing", key=key))
+
+    def _refuse(self, key: str, entry: Entry, allowed: str) -> None:
+        template = "line {line}: {key} is {found!r}; allowed is {allowed}"
+        said = phrase(template, line=entry.line, key=key, found=entry.value, allowed=allowed)
+        self.wrong(said)
 
     def read(self, sections: dict[str, dict[str, Entry]]) -> None:
         """Read the one section that counts."""
         entries = sections.get(_SECTION)
         if entries is None:
-            self.wrong(f"there is no section [{_SECTION}]")
+            self.wrong(phrase("there is no section [{section}]", section=_SECTION))
             return
         numbers = {int(match[2]) for match in map(_NUMBERED.fullmatch, entries) if match}
         for number in sorted(numbers):
@@ -79,33 +91,34 @@ class _Reading:
         name = entries.get(f"pluginName{number}")
         config = entries.get(f"pluginConfigPath{number}")
         if name is None:
-            self.wrong(f"pluginName{number} is missing")
+            self._missing(f"pluginName{number}")
         elif name.value != PLUGIN_NAME:
-            said = f"pluginName{number} is {name.value!r}; allowed is {PLUGIN_NAME}"
-            self.wrong(f"line {name.line}: {said}")
+            self._refuse(f"pluginName{number}", name, PLUGIN_NAME)
         if config is None:
-            self.wrong(f"pluginConfigPath{number} is missing")
+            self._missing(f"pluginConfigPath{number}")
         elif not config.value.startswith("/"):
-            said = f"pluginConfigPath{number} is {config.value!r}, which is no absolute path"
-            self.wrong(f"line {config.line}: {said}")
+            template = "line {line}: {key} is {found!r}, which is no absolute path"
+            key = f"pluginConfigPath{number}"
+            self.wrong(phrase(template, line=config.line, key=key, found=config.value))
         elif config.value in self.configs:
-            self.wrong(f"line {config.line}: {config.value} is listed twice")
+            template = "line {line}: {path} is listed twice"
+            self.wrong(phrase(template, line=config.line, path=config.value))
         else:
             self.configs.append(config.value)
 
     def _read_count(self, entry: Entry | None, numbers: set[int]) -> None:
         if entry is None:
-            self.wrong("numberOfPlugins is missing")
+            self._missing("numberOfPlugins")
             return
         count = int(entry.value) if re.fullmatch("[0-9]{1,9}", entry.value) else 0
         if not 1 <= count <= _MOST_PLUGINS:
-            allowed = f"an integer from 1 to {_MOST_PLUGINS}"
-            said = f"numberOfPlugins is {entry.value!r}; allowed is {allowed}"
-            self.wrong(f"line {entry.line}: {said}")
+            allowed = phrase("an integer from 1 to {most}", most=_MOST_PLUGINS)
+            self._refuse("numberOfPlugins", entry, allowed)
         elif numbers != set(range(count)):
-            listed = ", ".join(map(str, sorted(numbers))) or "none"
-            said = f"numberOfPlugins is {count}, but the plugins listed are: {listed}"
-            self.wrong(f"line {entry.line}: {said}")
+            listed = ", ".join(map(str, sorted(numbers))) or phrase("none")
+            template = "numberOfPlugins is {count}, but the plugins listed are: {listed}"
+            said = phrase(template, count=count, listed=listed)
+            self.wrong(phrase("line {line}: {said}", line=entry.line, said=said))
 
     def _read_timeout(self, entry: Entry | None) -> None:
         if entry is None:
@@ -117,9 +130,7 @@ class _Reading:
         if 0 < seconds < float("inf"):
             self.max_timeout_s = seconds
         else:
-            allowed = "a number of seconds, more than 0"
-            said = f"timeoutInSeconds is {entry.value!r}; allowed is {allowed}"
-            self.wrong(f"line {entry.line}: {said}")
+            self._refuse("timeoutInSeconds", entry, phrase("a number of seconds, more than 0"))
 
     def _see_key(self, key: str, entry: Entry) -> None:
         known = ("timeoutInSeconds", "numberOfPlugins")

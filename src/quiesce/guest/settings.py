@@ -211,7 +211,9 @@ def _read_plugin_host(path: str) -> PluginHost:
 def _read_config(path: str) -> _Config:
     looked = trust.look(path, modes=trust.CONFIG_MODES, most_bytes=plugin_config.MOST_BYTES)
     if not looked.exists:
-        error = QuiesceError("IncorrectJSONConfigFile", f"there is no plugin configuration {path}")
+        error = QuiesceError(
+            "IncorrectJSONConfigFile", "there is no plugin configuration {path}", path=path
+        )
         return _Config(path, None, (error,))
     errors: tuple[QuiesceError, ...] = ()
     if looked.objections:

@@ -13,6 +13,7 @@ import stat
 from collections import deque
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import QuiesceError
 from quiesce.values import dataclass
 
@@ -28,6 +29,14 @@ HOST_CONFIG_MODES = frozenset(mode for mode in range(0o1000) if not mode & ~0o64
 _MOST_LINKS = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
+_RELATIVE = {
+    "pre": mark("the pre-script's location {location!r} is not an absolute path"),
+    "post": mark("the post-script's location {location!r} is not an absolute path"),
+}
+_MISSING = {
+    "pre": mark("there is no pre-script {path}"),
+    "post": mark("there is no post-script {path}"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,13 +71,11 @@ def check_script(spec: ScriptSpec) -> None:
     """
     phase = spec.phase.capitalize()
     if not spec.path.startswith("/"):
-        said = f"{spec.path!r} is not an absolute path"
-        raise QuiesceError(f"{phase}-ScriptNotFound", f"the {spec.phase}-script's location {said}")
+        message = _RELATIVE[spec.phase]
+        raise QuiesceError(f"{phase}-ScriptNotFound", message, location=spec.path)
     looked = look(spec.path, modes=SCRIPT_MODES)
     if not looked.exists:
-        raise QuiesceError(
-            f"{phase}-ScriptNotFound", f"there is no {spec.phase}-script {spec.path}"
-        )
+        raise QuiesceError(f"{phase}-ScriptNotFound", _MISSING[spec.phase], path=spec.path)
     if looked.objections:
         raise refusal(f"InsufficientPermissionfor{phase}-Script", spec.path, looked.objections)
 
@@ -77,7 +84,14 @@ def refusal(name: str, path: str, objections: Collection[Objection]) -> QuiesceE
     """Return the error *name* that tells every objection, and the commands that mend them."""
     reasons = "; ".join(objection.reason for objection in objections)
     actions = dict.fromkeys(objection.action for objection in objections)
-    return QuiesceError(name, f"{path} is refused: {reasons}", action=" && ".join(actions))
+    return QuiesceError(
+        name,
+        "{path} is refused: {reasons}",
+        path=path,
+        reasons=reasons,
+        action="{commands}",
+        commands=" && ".join(actions),
+    )
 
 
 def look(path: str, *, modes: Collection[int], most_bytes: int | None = None) -> Looked:
@@ -93,7 +107,8 @@ def look(path: str, *, modes: Collection[int], most_bytes: int | None = None) ->
         return Looked(exists=False)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-        unreadable = Objection(f"it cannot be read: {reason}", f"ls -ld {shlex.quote(path)}", True)
+        said = phrase("it cannot be read: {reason}", reason=reason)
+        unreadable = Objection(said, f"ls -ld {shlex.quote(path)}", True)
         return Looked(exists=True, objections=(*walk.objections, unreadable))
     finally:
         walk.close()
@@ -118,7 +133,7 @@ class _Walk:
         """Walk to the last component and look at it; raises OSError."""
         waiting = deque(_components(path))
         if not waiting:
-            raise IsADirectoryError(21, "it is a directory")
+            raise IsADirectoryError(21, phrase("it is a directory"))
         self._see_directory(path="/")
         while len(waiting) > 1:
             self._step(waiting)
@@ -146,10 +161,11 @@ class _Walk:
         os.close(link)
         if status.st_uid != 0:
             place = "/" + "/".join([*self._at, name])
-            self._object(f"the link {place} belongs to uid {status.st_uid}", _chown(place, "-h "))
+            said = phrase("the link {path} belongs to uid {uid}", path=place, uid=status.st_uid)
+            self._object(said, _chown(place, "-h "))
         self._links += 1
         if self._links > _MOST_LINKS:
-            raise OSError(40, "there are too many links")
+            raise OSError(40, phrase("there are too many links"))
         waiting.extendleft(reversed(_components(target)))
         if target.startswith("/"):
             os.close(self._directory)
@@ -159,9 +175,11 @@ class _Walk:
     def _see_directory(self, path: str) -> None:
         status = os.fstat(self._directory)
         if status.st_uid != 0:
-            self._object(f"the directory {path} belongs to uid {status.st_uid}", _chown(path))
+            said = phrase("the directory {path} belongs to uid {uid}", path=path, uid=status.st_uid)
+            self._object(said, _chown(path))
         if status.st_mode & _OTHERS_WRITE:
-            said = f"the directory {path} has mode {_octal(status)}, others can write it"
+            template = "the directory {path} has mode {mode}, others can write it"
+            said = phrase(template, path=path, mode=_octal(status))
             mend = _mend_mode(self._directory, path, f"go-w {shlex.quote(path)}")
             self._object(said, mend)
 
@@ -180,14 +198,17 @@ class _Walk:
     def _see_file(self, entry: int, status: os.stat_result, path: str) -> None:
         quoted = shlex.quote(path)
         if not stat.S_ISREG(status.st_mode):
-            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
-            self._object(f"it is {kind}", f"put the file itself at {quoted}")
+            is_link = stat.S_ISLNK(status.st_mode)
+            said = phrase("it is a symbolic link" if is_link else "it is no regular file")
+            self._object(said, phrase("put the file itself at {path}", path=quoted))
             return
         if status.st_uid != 0:
-            self._object(f"it belongs to uid {status.st_uid}, not to root", _chown(path))
+            said = phrase("it belongs to uid {uid}, not to root", uid=status.st_uid)
+            self._object(said, _chown(path))
         if stat.S_IMODE(status.st_mode) not in self._modes:
             wanted = max(self._modes)
-            said = f"it has mode {_octal(status)}, not {wanted:04o}"
+            template = "it has mode {mode}, not {wanted:04o}"
+            said = phrase(template, mode=_octal(status), wanted=wanted)
             mend = _mend_mode(entry, path, f"{wanted:o} {quoted}")
             self._object(said, mend, by_others=bool(status.st_mode & _OTHERS_WRITE))
 

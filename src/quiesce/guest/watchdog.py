@@ -106,5 +106,5 @@ def start(guarded: Guarded, *, deadline: Deadline) -> Watchdog:
             raise QuiesceError("GuardUnavailable", "the watchdog process died before it was ready")
         ours.settimeout(None)
     except OSError as exc:
-        raise QuiesceError("GuardUnavailable", f"no watchdog process: {exc}") from exc
+        raise QuiesceError("GuardUnavailable", "no watchdog process: {reason}", reason=exc) from exc
     return Watchdog(pid, ours)

@@ -50,14 +50,20 @@ def run(
     try:
         stdout, stderr = process.communicate(stdin, timeout=deadline.left_s())
     except subprocess.TimeoutExpired:
-        raise QuiesceError("ProgramFailed", f"{argv[0]} did not end in time") from None
+        raise QuiesceError(
+            "ProgramFailed", "{program} did not end in time", program=argv[0]
+        ) from None
     finally:
         kill_group(process)
     finished = Finished(tuple(argv), process.returncode, stdout, stderr)
     if check and finished.exit_status != 0:
         said = (stderr or stdout)[-_LAST_BYTES:].decode(errors="replace").strip()
         raise QuiesceError(
-            "ProgramFailed", f"{argv[0]} ended with status {finished.exit_status}: {said}"
+            "ProgramFailed",
+            "{program} ended with status {status}: {said}",
+            program=argv[0],
+            status=finished.exit_status,
+            said=said,
         )
     return finished
 
@@ -81,7 +87,7 @@ def start(
             start_new_session=True,
         )
     except FileNotFoundError as exc:
-        raise QuiesceError("ProgramMissing", f"no program {argv[0]}") from exc
+        raise QuiesceError("ProgramMissing", "no program {program}", program=argv[0]) from exc
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

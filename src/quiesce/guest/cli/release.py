@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> int:
         recovery.recover_all()
         os.close(lock)
     if held is None or line.ask(f"release {arguments.snapshot}", "hold") is None:
-        raise QuiesceError("NothingHeld", f"nothing is held{_last()}")
+        raise _nothing_held()
     lock = locking.acquire_when_free(Deadline.after(_END_S))
     recovery.recover_all()
     os.close(lock)
@@ -57,9 +57,10 @@ def run(arguments: Namespace) -> int:
     return _STATUS[document["outcome"]]
 
 
-def _last() -> str:
+def _nothing_held() -> QuiesceError:
     try:
         last = reports.find(None)
     except QuiesceError:
-        return ""
-    return f"; the last session {last['session']} ended {last['outcome']}"
+        return QuiesceError("NothingHeld", "nothing is held")
+    message = "nothing is held; the last session {session} ended {outcome}"
+    return QuiesceError("NothingHeld", message, session=last["session"], outcome=last["outcome"])
