@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import devices, facts, freezing, hurry, journal, reports, watch, watchdog
+from quiesce.guest import devices, facts, freezing, hurry, journal, keeping, watch, watchdog
 from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
 from quiesce.guest.recovery import recover, release_all, run_script_for
@@ -81,6 +81,7 @@ class _Session:
 
     def prepare(self) -> None:
         """Start the processes that guard the window, and flush; failures are kept."""
+        keeping.begin(self.record)
         if self._way is Way.NO_SNAPSHOT or not self._has_anything_to_rest():
             return
         if self.record.has_failed(Cause.GUARD):
@@ -272,7 +273,10 @@ class _Session:
         taken = self._snapshot.take(self.record, self._way, window)
         self.record.fate = taken.fate
         status = "failed" if taken.fate.taken is False else "ok"
-        self.record.step("snapshot", "snapshot", status, since=begun)
+        reason = None
+        if self.record.is_rehearsal:
+            status, reason = "skipped", "this is a rehearsal"
+        self.record.step("snapshot", "snapshot", status, since=begun, reason=reason)
         ended_early = taken.ending is Ending.INTERRUPTED and taken.fate.taken is not False
         if taken.ending is Ending.EXPIRED or ended_early:
             self.record.fail(Cause.EXPIRED, _expired("the window was over too early"), "snapshot")
@@ -321,12 +325,10 @@ class _Session:
     # The end.
 
     def end(self) -> Ended:
-        """Write the report, and let the guards go."""
+        """Keep the log and the report."""
         self.record.mounts = self._reported_mounts()
         self.record.facts = facts.collect(self.record.session)
-        report = self.record.report()
-        with contextlib.suppress(OSError):  # neither disk nor /run: those who wait still hear it
-            reports.write(report.to_json())
+        report = keeping.keep(self.record)
         return Ended(self.record, report, self.record.decide())
 
     def leave(self) -> None:

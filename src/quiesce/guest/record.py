@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from quiesce.guest.script import ScriptResult
 
+REHEARSAL = "rehearse"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -80,6 +82,11 @@ class Record:
     facts: dict[str, str] = field(default_factory=dict)
     hurried: bool = False
 
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether there is to be no snapshot; *fate* then says what one would have come to."""
+        return self.door == REHEARSAL
+
     def fail(self, cause: Cause, error: QuiesceError, step: str | None = None) -> None:
         """Keep a failure; all of them are reported, in order."""
         self.failures.append(Failure(cause, error, step))
@@ -129,10 +136,10 @@ class Record:
             settings=self.settings,
             requested=decision.requested,
             reached=decision.reached,
-            consistency=decision.level,
+            consistency=None if self.is_rehearsal else decision.level,
             outcome=decision.outcome,
             window=self._window(),
-            snapshot=self.fate,
+            snapshot=SnapshotFate(taken=False) if self.is_rehearsal else self.fate,
             errors=decision.errors,
             warnings=tuple(self.warnings),
             facts=self.facts,

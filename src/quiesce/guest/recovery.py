@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import facts, hurry, journal, line, reports
+from quiesce.guest import facts, hurry, journal, keeping, line, reports
 from quiesce.guest.decision import Cause
 from quiesce.guest.family import end_marked
 from quiesce.guest.freezer import open_mount, thaw
@@ -41,6 +40,8 @@ def release_all(record: Record, stack: RestStack) -> None:
 
 
 def _snapshot_word(record: Record) -> str:
+    if record.is_rehearsal:
+        return "not-taken"
     if record.fate.taken is None:
         return "unknown"
     if record.fate.taken:
@@ -67,8 +68,7 @@ def recover() -> int:
         )
         release_all(record, stack)
         record.facts = facts.collect(record.session)
-        with contextlib.suppress(OSError):  # neither disk nor /run: releasing is what counts
-            reports.write(record.report().to_json())
+        keeping.keep(record)
     facts.clear(record.session)
     journal.clear()
     return int(record.decide().exit_status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import select
 import socket
@@ -10,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import cgroup, line, reports, signals
+from quiesce.guest import cgroup, keeping, line, signals
 from quiesce.guest.decision import Way, decide, way_of_snapshot
 from quiesce.guest.engine import run_session
 from quiesce.guest.mounts import NotAMountPointError
@@ -66,7 +65,7 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
             keep={its.fileno(), lock},
         )
     except OSError as exc:
-        raise QuiesceError("GuardUnavailable", f"no session process: {exc}") from exc
+        raise QuiesceError("GuardUnavailable", "no session process: {reason}", reason=exc) from exc
     finally:
         its.close()
     data = ours.recv(_BYTES)
@@ -93,11 +92,11 @@ def without_guard(order: Order, error: QuiesceError) -> Held:
     if error.name != "GuardUnavailable":
         raise error
     record = look(replace(order, unguarded=error)).record
+    keeping.begin(record)
     if way_of_snapshot(record.happened()) is not Way.NO_SNAPSHOT:
         record.fate = SnapshotFate(taken=None)
     answer = _answer(record, held=False)
-    with contextlib.suppress(OSError):
-        reports.write(record.report().to_json())
+    keeping.keep(record)
     return Held(answer["held"], Way(answer["way"]), answer["told"])
 
 

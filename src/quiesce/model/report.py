@@ -112,8 +112,8 @@ class SnapshotFate:
 class Report:
     """The record of one session, with the evidence for its level.
 
-    *consistency* is None where the snapshot's fate is unknown to the writer; *reached* is the
-    level that a snapshot taken inside the window has.
+    *consistency* is None where the snapshot's fate is unknown to the writer, and where there was
+    to be none (a rehearsal); *reached* is the level that a snapshot taken inside the window has.
     """
 
     session: str

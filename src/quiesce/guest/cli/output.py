@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from quiesce.guest.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,17 +19,19 @@ def document(content: Mapping[str, Any]) -> None:
 
 def line(text: str) -> None:
     """Print one line on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def remark(text: str) -> None:
     """Print one line on stderr, for people."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 def story(report: Mapping[str, Any]) -> list[str]:
     """Return the lines that tell a person what a report says."""
-    level = report["consistency"] or f"{report['reached']} (if a snapshot was taken)"
+    is_rehearsal = report["snapshot"]["taken"] is False and report["consistency"] is None
+    condition = "if there had been a snapshot" if is_rehearsal else "if a snapshot was taken"
+    level = report["consistency"] or f"{report['reached']} ({condition})"
     lines = [f"{level}, {report['outcome']} · session {report['session']} · {report['door']}"]
     lines += [f"  {_step(step)}" for step in report["steps"]]
     window = report["window"]

@@ -1,0 +1,77 @@
+"""A session from beginning to end in one process, for `exec` and `rehearse`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quiesce.errors import QuiesceError
+from quiesce.guest import locking, recovery, signals
+from quiesce.guest.cli import output
+from quiesce.guest.engine import run_session
+from quiesce.system.files import replace_durably
+from quiesce.values import replace
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Sequence
+
+    from quiesce.guest.snapshot import Ended, Snapshot
+    from quiesce.guest.survey import Order
+
+_NO_LOCK = -1
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options of a session that is run to its end."""
+    parser.add_argument("--report", type=_file, metavar="FILE", help="write the report there too")
+
+
+def run(order: Order, snapshot: Callable[[], Snapshot]) -> Ended:
+    """Run one session around *snapshot*, which is made when nothing else is at rest.
+
+    What a dead session left is ended first. Raises QuiesceError AlreadyHeld, and what *snapshot*
+    raises.
+    """
+    try:
+        lock, left = locking.acquire(), recovery.recover_all()
+    except QuiesceError as exc:
+        if exc.name != "GuardUnavailable":
+            raise
+        order, lock, left = replace(order, unguarded=exc), _NO_LOCK, None
+    if left is not None:
+        output.remark(f"ended session {left}, which had died")
+    with signals.noticed() as noticed:
+        ended = run_session(order, snapshot(), lock=lock, signals=noticed)
+    if lock != _NO_LOCK:
+        os.close(lock)
+    return ended
+
+
+def show(arguments: Namespace, ended: Ended, lines: Sequence[str]) -> None:
+    """Print the report of a session, as JSON or as the *lines* for people, and copy it."""
+    document = ended.report.to_json()
+    if arguments.report is not None:
+        _write(document, arguments.report)
+    if arguments.json:
+        output.document(document)
+    else:
+        for text in lines:
+            output.remark(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+    return path
+
+
+def _write(document: dict[str, object], path: Path) -> None:
+    try:
+        replace_durably(path, json.dumps(document, indent=1).encode() + b"\n")
+    except OSError as exc:  # what became of the snapshot counts, and the report is kept elsewhere
+        output.remark(f"cannot write {path}: {exc.strerror}; see quiesce-guest report")

@@ -1,0 +1,62 @@
+"""Keep what happens in a session, in the log and as its report.
+
+Nothing is written between the beginning of a session and its release: what happens meanwhile is
+in the record, and told afterwards. What cannot be written is a warning in the report, and never
+holds a session up for long.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quiesce.guest import aside, log, log_file, log_lines, reports
+from quiesce.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from quiesce.guest.log_lines import Entry
+    from quiesce.guest.record import Record
+    from quiesce.model.report import Report
+
+_BEGIN_S = 2.0
+_END_S = 5.0
+
+
+def begin(record: Record) -> None:
+    """Log that a session begins, before anything is at rest."""
+    entries = [log_lines.begun(record)]
+    record.warnings += _losses(lambda: log.write(entries), limit_s=_BEGIN_S)
+
+
+def keep(record: Record) -> Report:
+    """Log a session that has ended, write its report, and return that."""
+    report = record.report()
+    entries = log_lines.ended(record, report)
+    losses = _losses(lambda: _write(entries, report), limit_s=_END_S)
+    return _with_warnings(report, losses)
+
+
+def _losses(write: Callable[[], list[str]], *, limit_s: float) -> list[str]:
+    try:
+        return aside.ask(write, limit_s=limit_s)
+    except OSError as exc:
+        return [f"this session is not wholly in {log_file.DIRECTORY}: {exc.strerror}"]
+
+
+def _write(entries: Sequence[Entry], report: Report) -> list[str]:
+    """Write both, the report in the first place that takes it, and return what was lost."""
+    losses = log.write(entries)
+    for directory in reports.DIRECTORIES:
+        try:
+            reports.write(_with_warnings(report, losses).to_json(), directory)
+        except OSError as exc:  # noqa: PERF203 - then the next place is tried
+            losses.append(f"the report is not in {directory}: {exc.strerror}")
+        else:
+            break
+    return losses
+
+
+def _with_warnings(report: Report, more: Sequence[str]) -> Report:
+    new = [warning for warning in more if warning not in report.warnings]
+    return replace(report, warnings=(*report.warnings, *new))

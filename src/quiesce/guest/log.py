@@ -1,0 +1,30 @@
+"""The log of sessions: a file and, where there is one, the systemd journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quiesce.guest import log_file, log_journald
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from quiesce.guest.log_lines import Entry
+
+
+def write(entries: Sequence[Entry]) -> list[str]:
+    """Log *entries*, and return what was lost, for people; never raises OSError."""
+    text = "".join(entry.text() for entry in entries)
+    file = f"{log_file.DIRECTORY}/{log_file.NAME}"
+    return [
+        *_losses(file, lambda: log_file.append(text)),
+        *_losses("the systemd journal", lambda: log_journald.send(entries)),
+    ]
+
+
+def _losses(where: str, write_there: Callable[[], None]) -> list[str]:
+    try:
+        write_there()
+    except OSError as exc:
+        return [f"this session is not wholly in {where}: {exc.strerror}"]
+    return []
