@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import pkgutil
 import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quiesce.errors import QuiesceError
+from quiesce.guest.install_files import Change, put, read, remove, shipped
 from quiesce.guest.locking import RUN_DIR
-from quiesce.system.files import replace_durably
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
@@ -23,15 +20,6 @@ _MEMORY = "etc/quiesce/qga-installed.json"
 _DEBIAN = "etc/qemu/qemu-ga.conf"
 _RED_HAT = "etc/sysconfig/qemu-ga"
 _GROUP = "[general]"
-
-
-@dataclass(frozen=True)
-class Change:
-    """One file: *action* is wrote, removed or unchanged; *content* is what it holds now."""
-
-    path: str
-    action: str
-    content: str | None
 
 
 @dataclass(frozen=True)
@@ -51,13 +39,13 @@ def install_qga(program: str, *, root: Path = Path("/")) -> list[Change]:
     InstallRefused where a file cannot be written; no half-written file is left.
     """
     agent = _agent(root)
-    text = _read(root / agent.config)
+    text = read(root / agent.config)
     wanted = _with_value(text or "", agent, f"/{_HOOK}")
-    changes = [_put(root, _HOOK, _hook(program, agent), mode=0o755)]
+    changes = [put(root, _HOOK, _hook(program, agent), mode=0o755)]
     if text is None or wanted != text:
         memory = {"config": agent.config, "before": text, "after": wanted}
-        changes.append(_put(root, _MEMORY, json.dumps(memory, indent=1) + "\n", mode=0o600))
-    changes.append(_put(root, agent.config, wanted, mode=0o644))
+        changes.append(put(root, _MEMORY, json.dumps(memory, indent=1) + "\n", mode=0o600))
+    changes.append(put(root, agent.config, wanted, mode=0o644))
     return changes
 
 
@@ -68,20 +56,20 @@ def uninstall_qga(*, root: Path = Path("/")) -> list[Change]:
     """
     changes = []
     agent = _agent(root)
-    text = _read(root / agent.config)
+    text = read(root / agent.config)
     if text is not None:
         before = _before(root, agent, text)
         if before is None:
-            changes.append(_remove(root, agent.config))
+            changes.append(remove(root, agent.config))
         else:
-            changes.append(_put(root, agent.config, before, mode=0o644))
-    return [*changes, _remove(root, _HOOK), _remove(root, _MEMORY)]
+            changes.append(put(root, agent.config, before, mode=0o644))
+    return [*changes, remove(root, _HOOK), remove(root, _MEMORY)]
 
 
 def is_qga_installed(*, root: Path = Path("/")) -> bool:
     """Return whether the agent's configuration names our hook; a running agent may be older."""
     agent = _agent(root)
-    return _value(_read(root / agent.config) or "", agent) == f"/{_HOOK}"
+    return _value(read(root / agent.config) or "", agent) == f"/{_HOOK}"
 
 
 def _agent(root: Path) -> _Agent:
@@ -92,10 +80,7 @@ def _agent(root: Path) -> _Agent:
 
 
 def _hook(program: str, agent: _Agent) -> str:
-    template = pkgutil.get_data("quiesce.guest.doors", "qga-hook.sh")
-    if template is None:
-        raise QuiesceError("InstallRefused", "the hook is missing in this installation")
-    text = template.decode()
+    text = shipped("qga-hook.sh", room="doors")
     for name, value in (("PROGRAM", program), ("SCRIPTS", agent.scripts), ("RUN", str(RUN_DIR))):
         text = text.replace(f"@{name}@", shlex.quote(value))
     return text
@@ -103,7 +88,7 @@ def _hook(program: str, agent: _Agent) -> str:
 
 def _before(root: Path, agent: _Agent, text: str) -> str | None:
     """Return what the agent's configuration is to be without us; None: it was not there."""
-    memory = json.loads(_read(root / _MEMORY) or "{}")
+    memory = json.loads(read(root / _MEMORY) or "{}")
     if memory.get("after") == text:
         before: str | None = memory["before"]
         return before
@@ -151,38 +136,3 @@ def _lines_of(lines: Sequence[str], agent: _Agent) -> list[tuple[int, str]]:
         if match and group == agent.group:
             found.append((index, match.group(1).strip("\"'")))
     return found
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise QuiesceError("InstallRefused", f"cannot read {path}: {exc.strerror}") from exc
-
-
-def _put(root: Path, name: str, content: str, *, mode: int) -> Change:
-    path = root / name
-    if _read(path) == content and path.stat().st_mode & 0o777 == mode:
-        return Change(f"/{name}", "unchanged", content)
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        replace_durably(path, content.encode(errors="surrogateescape"), mode=mode)
-        path.chmod(mode)
-    except OSError as exc:
-        raise QuiesceError("InstallRefused", f"cannot write {path}: {exc.strerror}") from exc
-    return Change(f"/{name}", "wrote", content)
-
-
-def _remove(root: Path, name: str) -> Change:
-    path = root / name
-    if not path.exists():
-        return Change(f"/{name}", "unchanged", None)
-    try:
-        path.unlink()
-        with contextlib.suppress(OSError):  # others have files there
-            path.parent.rmdir()
-    except OSError as exc:
-        raise QuiesceError("InstallRefused", f"cannot remove {path}: {exc.strerror}") from exc
-    return Change(f"/{name}", "removed", None)

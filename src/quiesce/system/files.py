@@ -28,6 +28,25 @@ def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.close(directory)
 
 
+def create_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put *data* at *path*, where nothing is.
+
+    When this returns, data and name are on the disk. Raises FileExistsError where there is
+    something, of whatever kind; if it raises, nothing is added.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        temporary = f".{path.name}.{os.urandom(4).hex()}"
+        _write_new(directory, temporary, data, mode)
+        try:
+            os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.unlink(temporary, dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
 def _write_new(directory: int, name: str, data: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(name, flags, mode, dir_fd=directory)

@@ -23,3 +23,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch) -> None
         files.replace_durably(tmp_path / "a", b"data")
 
     assert os.listdir(tmp_path) == []
+
+
+def test_creating_takes_a_name_that_is_free_and_no_other(tmp_path) -> None:
+    files.create_durably(tmp_path / "a", b"first")
+    (tmp_path / "link").symlink_to("nowhere")
+
+    for taken in ("a", "link"):
+        with pytest.raises(FileExistsError):
+            files.create_durably(tmp_path / taken, b"second")
+
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert sorted(os.listdir(tmp_path)) == ["a", "link"]

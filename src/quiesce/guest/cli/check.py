@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from quiesce.guest import devices, settings
+from quiesce.guest import devices, durable, settings
 from quiesce.guest.check import expect, told
 from quiesce.guest.cli import orders, output
 from quiesce.guest.mounts import plan_freeze
+from quiesce.values import replace
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -44,6 +45,9 @@ def run(arguments: Namespace) -> int:
 def print_expectation(*, disks: int | None, plugin_config: str | None, as_json: bool) -> int:
     """Look, print, and return the exit status; without *disks* the machine's own are counted."""
     found = settings.load(plugin_config=plugin_config)
+    obstacle = durable.obstacle() if found.plugins else None
+    if obstacle is not None:
+        found = replace(found, warnings=(*found.warnings, obstacle))
     mounts = devices.read_mounts()
     plan = plan_freeze(mounts, carriers=devices.read_carriers(mounts), skip=found.skip)
     counted = {"count": disks, "source": "host"}

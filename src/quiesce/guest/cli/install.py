@@ -1,4 +1,4 @@
-"""`install`: put a hook in place."""
+"""`install`: put a hook, or a template configuration, in place."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from quiesce.errors import QuiesceError
-from quiesce.guest import install
+from quiesce.errors import ExitStatus, QuiesceError
+from quiesce.guest import install, install_boot, install_config
 from quiesce.guest.cli import output
 from quiesce.system.deadline import Deadline
 from quiesce.system.process import run as run_program
@@ -16,56 +16,88 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
-    from quiesce.guest.install import Change
+    from quiesce.guest.install_files import Change
 
 _RESTART = ["systemctl", "restart", "qemu-guest-agent"]
+_RELOAD = ["systemctl", "daemon-reload"]
 _RESTART_S = 60.0
 _EXAMPLES = """\
 examples:
   quiesce-guest install qga --restart
+  quiesce-guest install config
   chroot /mnt/image quiesce-guest install qga
+
+config: writes no file that exists already; exits with 3 where one was left as it is
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of `install`."""
     parser.epilog = _EXAMPLES
-    add_door_arguments(parser)
+    parser.set_defaults(refuse=parser.error)
+    add_door_arguments(parser, {"qga": "the guest agent's hook", "config": "a configuration"})
 
 
-def add_door_arguments(parser: ArgumentParser) -> None:
-    """Add what `install` and `uninstall` share."""
-    parser.add_argument("door", choices=["qga"], help="whose hook")
+def add_door_arguments(parser: ArgumentParser, doors: dict[str, str]) -> None:
+    """Add what `install` and `uninstall` share; *doors* says what each name stands for."""
     parser.add_argument(
-        "--restart", action="store_true", help="restart the agent, so that it counts"
+        "door",
+        choices=list(doors),
+        help="; ".join(f"{door}: {what}" for door, what in doors.items()),
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="restart the agent, so that its hook counts"
     )
 
 
 def run(arguments: Namespace) -> int:
-    """Install the hook, calling this very program."""
+    """Install what was asked for, calling this very program, and what the boot needs of it."""
     program = os.path.abspath(sys.argv[0])
     if not os.access(program, os.X_OK):
         raise QuiesceError(
             "InstallRefused",
-            f"the hook could not call {program}: it is not executable",
-            action=f"chmod 755 {program}",
+            "{program} could not be called: it is not executable",
+            program=program,
+            action="chmod 755 {program}",
         )
-    return finish(install.install_qga(program), arguments)
+    if arguments.door == "qga":
+        changes = [*install.install_qga(program), *install_boot.install_boot(program)]
+        return finish(changes, arguments)
+    if arguments.restart:
+        arguments.refuse("--restart is for a hook: a configuration counts at once")
+    changes = [*install_config.install_config(), *install_boot.install_boot(program)]
+    return _finish_config(changes, arguments)
 
 
 def finish(changes: Sequence[Change], arguments: Namespace) -> int:
     """Restart the agent where that was asked for, and show what was done."""
     if arguments.restart:
-        run_program(_RESTART, deadline=Deadline.after(_RESTART_S))
+        for command in (_RELOAD, _RESTART):
+            run_program(command, deadline=Deadline.after(_RESTART_S))
+    _show(changes, arguments)
+    is_changed = any(change.action != "unchanged" for change in changes)
+    if is_changed and not arguments.restart and not arguments.json:
+        output.line(f"it counts when the agent is restarted: {' '.join(_RESTART)}")
+    return ExitStatus.DONE
+
+
+def _finish_config(changes: Sequence[Change], arguments: Namespace) -> int:
+    _show(changes, arguments)
+    left = [change.path for change in changes if change.action == "left"]
+    for path in left:
+        output.remark(f"{path} was there already and is as it was")
+    if not arguments.json:
+        output.line("the scripts do nothing yet: fill them in, then: quiesce-guest check")
+    return ExitStatus.DEGRADED if left else ExitStatus.DONE
+
+
+def _show(changes: Sequence[Change], arguments: Namespace) -> None:
     if arguments.json:
         files = [vars(change) for change in changes]
         output.document({"files": files, "restarted": arguments.restart})
-        return 0
+        return
     for change in changes:
         output.line(f"{change.action} {change.path}")
         if change.action == "wrote" and change.content is not None:
             for text in change.content.splitlines():
                 output.line(f"    {text}")
-    if any(change.action != "unchanged" for change in changes) and not arguments.restart:
-        output.line(f"it counts when the agent is restarted: {' '.join(_RESTART)}")
-    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.guest import install
+from quiesce.guest import install, install_boot
 from quiesce.guest.cli.install import add_door_arguments, finish
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options of `uninstall`."""
     parser.epilog = "examples:\n  quiesce-guest uninstall qga --restart\n"
-    add_door_arguments(parser)
+    add_door_arguments(parser, {"qga": "the guest agent's hook"})
 
 
 def run(arguments: Namespace) -> int:
-    """Take the hook back."""
-    return finish(install.uninstall_qga(), arguments)
+    """Take the hook back, and what the boot runs."""
+    return finish([*install.uninstall_qga(), *install_boot.uninstall_boot()], arguments)

@@ -1,0 +1,91 @@
+"""What is to be released if the machine goes down: on the disk, before anything is held.
+
+Everything else about a session lies on /run, which is gone with the machine; the applications that
+were held may not be (a stopped service that was disabled, a lock file, a replica told to pause).
+Written once, never while something is frozen, and taken away when everything is released.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quiesce.catalogue import phrase
+from quiesce.guest import record, trust
+from quiesce.guest.record import Held
+from quiesce.system.files import replace_durably
+from quiesce.values import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quiesce.guest.record import Record
+    from quiesce.guest.settings import Plugin
+
+FILE = "/var/lib/quiesce/session.json"
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_MOST_BYTES = 1024 * 1024
+_ROOM_BYTES = 64 * 1024
+_WARNING = (
+    "{file}: {reason}; if the machine goes down while an application is held,"
+    " nothing releases it at the next boot"
+)
+
+
+def write(current: Record, plugins: Sequence[Plugin]) -> None:
+    """Put down that all *plugins* are about to be held, in this order; raises OSError."""
+    held = [Held(plugin.source, plugin.post, "failed") for plugin in plugins]
+    document = {"boot_id": _boot_id(), "record": replace(current, held=held).to_json()}
+    Path(FILE).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    replace_durably(Path(FILE), json.dumps(document).encode())
+
+
+def read() -> Record | None:
+    """Return the record of a session that has died, from this boot or an earlier one.
+
+    None where there is none, where its session lives, and where it is not to be trusted.
+    """
+    looked = trust.look(FILE, modes=trust.CONFIG_MODES, most_bytes=_MOST_BYTES)
+    if looked.data is None or looked.objections:
+        return None
+    try:
+        document = json.loads(looked.data)
+        found = record.from_json(document["record"])
+        is_of_this_boot = document["boot_id"] == _boot_id()
+    except (ValueError, LookupError, TypeError, AttributeError):  # of another version of ours
+        return None
+    lives = is_of_this_boot and any(guard.is_alive() for guard in found.guards)
+    return None if lives else found
+
+
+def clear() -> None:
+    """Say that everything is released."""
+    with contextlib.suppress(OSError):  # at worst it is released once more
+        os.unlink(FILE)
+
+
+def warning(reason: str) -> str:
+    """Return what to tell where nothing can be put down for *reason*."""
+    return phrase(_WARNING, file=FILE, reason=reason)
+
+
+def obstacle() -> str | None:
+    """Return the warning that a session would give now; writes nothing."""
+    place = Path(FILE).parent
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return warning(phrase("{place} cannot be written", place=place))
+    space = os.statvfs(place)
+    if space.f_bavail * space.f_frsize < _ROOM_BYTES:
+        return warning(phrase("{place} is full", place=place))
+    return None
+
+
+def _boot_id() -> str:
+    with open(_BOOT_ID, encoding="ascii") as file:
+        return file.read().strip()

@@ -1,0 +1,1 @@
+"""What an installation puts into the machine, as it is shipped."""
