@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.demo import bootdisk, debian
+from quiesce.demo.cache import kept
 from quiesce.errors import QuiesceError
 from quiesce.system import process
 
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
 
 SYSTEM_BYTES = 2 << 30
 DATA_BYTES = 1 << 30
-_UNUSED_S = 24 * 3600.0
-_KEPT = 2
-_HEX_DIGITS = 16
 _INSTALL = """
 mount -o loop,offset="$2" "$1" "$3"
 install -m 755 "$4" "$3/usr/local/bin/quiesce-guest"
@@ -74,21 +68,17 @@ def prepare_image(
         raise QuiesceError(
             "DemoFailed", "only root can build the VM's image", action="run it as root"
         )
-    base = cache / "demo" / _digest(_recipe())
-    layer = base / _digest([guest.read_bytes()])
-    with _locked(cache / "demo"):
-        if not base.is_dir():
-            tell("building a Debian 12 VM with PostgreSQL (once; it is kept for the next time)")
-            with _whole(base) as directory:
-                _build_base(directory, deadline)
-            _keep_newest(cache / "demo")
-        if not layer.is_dir():
-            tell("installing quiesce-guest in it")
-            with _whole(layer) as directory:
-                _install_guest(base / "system.raw", directory, guest, deadline)
-            _keep_newest(base)
-        os.utime(base)
-        os.utime(layer)
+
+    def build(directory: Path) -> None:
+        tell("building a Debian 12 VM with PostgreSQL (once; it is kept for the next time)")
+        _build_base(directory, deadline)
+
+    def install(directory: Path) -> None:
+        tell("installing quiesce-guest in it")
+        _install_guest(base / "system.raw", directory, guest, deadline)
+
+    base = kept(cache / "demo", _recipe(), build)
+    layer = kept(base, [guest.read_bytes()], install)
     return Image(layer / "system.raw", base / "data.raw")
 
 
@@ -100,13 +90,6 @@ def _recipe() -> Iterator[bytes]:
             yield str(path.relative_to(debian.ROOTFS)).encode()
             yield path.read_bytes()
     yield f"{SYSTEM_BYTES} {DATA_BYTES}".encode()
-
-
-def _digest(parts: Iterator[bytes] | list[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()[:_HEX_DIGITS]
 
 
 def _build_base(directory: Path, deadline: Deadline) -> None:
@@ -122,6 +105,8 @@ def _build_base(directory: Path, deadline: Deadline) -> None:
         root, directory / "system.raw", size_bytes=SYSTEM_BYTES, deadline=deadline
     )
     shutil.rmtree(root)
+    for name in ("data.raw", "system.raw"):
+        (directory / name).chmod(0o444)
 
 
 def _install_guest(base: Path, directory: Path, guest: Path, deadline: Deadline) -> None:
@@ -137,36 +122,4 @@ def _install_guest(base: Path, directory: Path, guest: Path, deadline: Deadline)
     offset = str(bootdisk.PARTITION_AT_BYTES)
     process.run([*shell, str(system), offset, str(mounted), str(guest)], deadline=deadline)
     mounted.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """Give a directory that becomes *target* at the end, or leaves nothing where that fails."""
-    part = target.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)  # what a killed build left
-    part.mkdir()
-    try:
-        yield part
-        for image in part.iterdir():
-            image.chmod(0o444)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _keep_newest(directory: Path) -> None:
-    """Remove all but the newest images and those that another checkout may still use."""
-    built = [path for path in directory.iterdir() if path.is_dir() and not path.suffix]
-    used_at_s = {path: path.stat().st_mtime for path in built}
-    built.sort(key=lambda path: used_at_s[path], reverse=True)
-    for path in built[_KEPT:]:
-        if time.time() - used_at_s[path] > _UNUSED_S:
-            shutil.rmtree(path)
+    system.chmod(0o444)
