@@ -7,11 +7,23 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark
 from quiesce.errors import QuiesceError
-from quiesce.guest import devices, facts, freezing, hurry, journal, keeping, watch, watchdog
+from quiesce.guest import (
+    devices,
+    durable,
+    facts,
+    freezing,
+    hurry,
+    journal,
+    keeping,
+    watch,
+    watchdog,
+)
 from quiesce.guest.decision import Cause, Way, way_of_snapshot
 from quiesce.guest.guards import Guard
-from quiesce.guest.recovery import recover, release_all, run_script_for
+from quiesce.guest.recovery import recover, release_all
+from quiesce.guest.scripts import Scripts
 from quiesce.guest.signals import InterruptError
 from quiesce.guest.snapshot import Ended, Snapshot
 from quiesce.guest.stack import RestStack
@@ -23,6 +35,7 @@ from quiesce.values import replace
 
 if TYPE_CHECKING:
     from quiesce.guest.freezing import Thawed
+    from quiesce.guest.mounts import Mount
     from quiesce.guest.settings import Plugin
     from quiesce.guest.signals import Signals
     from quiesce.guest.survey import Survey
@@ -30,6 +43,11 @@ if TYPE_CHECKING:
 
 _FLUSH_S = 10.0
 _GUARD_S = 15.0
+_WATCHDOG_DEAD = mark("the watchdog process was dead")
+_RELEASED_BEFORE = mark("everything is released before the snapshot")
+_OVER_TOO_EARLY = mark("the window was over too early")
+_INTERRUPTED_BEFORE = mark("interrupted before the snapshot")
+_INTERRUPTED_INSIDE = mark("interrupted inside the window")
 
 
 def run_session(order: Order, snapshot: Snapshot, *, lock: int, signals: Signals) -> Ended:
@@ -65,9 +83,8 @@ class _Session:
         self._freezing = freezing.Freezing((), news=-1)
         self._watchdog: Watchdog | None = None
         self._frozen: dict[str, bool | str] = {}
-        self._stack = RestStack(
-            self.record.held, note=self._note, run=run_script_for(self.record.session)
-        )
+        self._scripts = Scripts(self.record.session)
+        self._stack = RestStack(self.record.held, note=self._note, run=self._scripts.run)
 
     @property
     def _way(self) -> Way:
@@ -108,8 +125,17 @@ class _Session:
             self.record.fail(Cause.GUARD, _unwritable(exc))
         else:
             self.record.guards.append(Guard.of(self._watchdog.pid))
+            self._prepare_scripts()
             if self._way is Way.FROZEN:
                 self._flush()
+
+    def _prepare_scripts(self) -> None:
+        """Have all processes that releasing takes before anything is held."""
+        plugins = () if self.record.failures else self._settings.plugins
+        try:
+            self._scripts.prepare(spec for each in plugins for spec in (each.pre, each.post))
+        except QuiesceError as exc:
+            self.record.fail(Cause.GUARD, exc)
 
     def _has_anything_to_rest(self) -> bool:
         return self._way is Way.FROZEN or bool(self._settings.plugins)
@@ -126,11 +152,21 @@ class _Session:
 
     def hold(self) -> None:
         """Hold the applications in order; after the first failure no further one."""
-        for plugin in () if self.record.failures else self._settings.plugins:
+        plugins = () if self.record.failures else self._settings.plugins
+        if plugins:
+            self._provide_for_death()
+        for plugin in plugins:
             if not self._hold(plugin):
                 break
         if self._signals.interrupted:
-            self.record.fail(Cause.INTERRUPTED, _interrupted("before the snapshot"))
+            self.record.fail(Cause.INTERRUPTED, _interrupted(_INTERRUPTED_BEFORE))
+
+    def _provide_for_death(self) -> None:
+        """Put down on the disk what is to be released if the machine goes down."""
+        try:
+            durable.write(self.record, self._settings.plugins)
+        except OSError as exc:
+            self.record.warnings.append(durable.warning(str(exc.strerror)))
 
     def _hold(self, plugin: Plugin) -> bool:
         begun = time.monotonic()
@@ -152,6 +188,7 @@ class _Session:
     def release(self) -> None:
         """Release what is held, last things first, whatever has failed."""
         release_all(self.record, self._stack)
+        self._scripts.close()
 
     # The window.
 
@@ -167,7 +204,7 @@ class _Session:
             return
         self.record.fate = SnapshotFate(taken=None)
         if not self.record.failures:
-            self.record.fail(Cause.EXPIRED, _expired("everything is released before the snapshot"))
+            self.record.fail(Cause.EXPIRED, _expired(_RELEASED_BEFORE))
 
     def rest(self) -> None:
         """Open the window, freeze, let the snapshot be taken, thaw, close the window."""
@@ -198,7 +235,7 @@ class _Session:
                 until_s, self._freezing.descriptors, self._snapshot.process_group
             )
         except OSError:
-            self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
+            self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD))
             return Window(self._signals, until_s)
         return Window(self._signals, until_s, self._watchdog)
 
@@ -233,8 +270,7 @@ class _Session:
         mounted = {mount.device for mount in devices.read_mounts()} if paths else set()
         for mount in self._plan.mounts:
             if mount.path in paths and mount.device in mounted:
-                said = f"{mount.path} is another file system now, but {mount.device} is mounted"
-                self.record.fail(Cause.FREEZE, QuiesceError("UnableToOpenMount", said), "freeze")
+                self.record.fail(Cause.FREEZE, _replaced(mount), "freeze")
             elif mount.path in paths:
                 self.record.warnings.append(f"{mount.path} is no longer mounted")
 
@@ -259,7 +295,7 @@ class _Session:
             self.record.step("freeze", "freeze", _status_of(exc), since=begun)
             self.record.fail(Cause.FREEZE, exc, "freeze")
         except OSError:
-            self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"), "freeze")
+            self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD), "freeze")
         else:
             self._say_frozen(begun)
 
@@ -279,9 +315,9 @@ class _Session:
         self.record.step("snapshot", "snapshot", status, since=begun, reason=reason)
         ended_early = taken.ending is Ending.INTERRUPTED and taken.fate.taken is not False
         if taken.ending is Ending.EXPIRED or ended_early:
-            self.record.fail(Cause.EXPIRED, _expired("the window was over too early"), "snapshot")
+            self.record.fail(Cause.EXPIRED, _expired(_OVER_TOO_EARLY), "snapshot")
         if taken.ending is Ending.INTERRUPTED:
-            self.record.fail(Cause.INTERRUPTED, _interrupted("inside the window"), "snapshot")
+            self.record.fail(Cause.INTERRUPTED, _interrupted(_INTERRUPTED_INSIDE), "snapshot")
         if taken.error is not None:
             self.record.fail(Cause.SNAPSHOT, taken.error, "snapshot")
 
@@ -294,10 +330,12 @@ class _Session:
             self.record.step("thaw", "thaw", "failed" if thawed.failed else "ok", since=begun)
         if thawed.already and not self.record.has_failed(Cause.EXPIRED):
             paths = ", ".join(thawed.already)
-            self.record.fail(Cause.EXPIRED, _expired(f"{paths} had been thawed already"), "thaw")
+            self.record.fail(Cause.EXPIRED, _thawed_before(paths), "thaw")
         for place, exc in thawed.failed:
             path = self._freezing.freezers[place].mount.path
-            error = QuiesceError("ThawFailed", f"cannot thaw {path}: {exc.strerror}")
+            error = QuiesceError(
+                "ThawFailed", "cannot thaw {path}: {reason}", path=path, reason=exc.strerror
+            )
             self.record.fail(Cause.THAW, error, "thaw")
         return thawed
 
@@ -318,7 +356,7 @@ class _Session:
             )
         except OSError:
             if not expired:
-                self.record.fail(Cause.EXPIRED, _expired("the watchdog process was dead"))
+                self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD))
         with contextlib.suppress(OSError):  # what it would say is over in a moment
             self._note()
 
@@ -329,6 +367,7 @@ class _Session:
         self.record.mounts = self._reported_mounts()
         self.record.facts = facts.collect(self.record.session)
         report = keeping.keep(self.record)
+        durable.clear()
         return Ended(self.record, report, self.record.decide())
 
     def leave(self) -> None:
@@ -367,13 +406,22 @@ def _status_of(error: QuiesceError) -> str:
     return "timeout" if error.name == "FsFreezeTimeout" else "failed"
 
 
-def _expired(why: str) -> QuiesceError:
-    return QuiesceError("FreezeWindowExpired", why)
+def _replaced(mount: Mount) -> QuiesceError:
+    message = "{path} is another file system now, but {device} is mounted"
+    return QuiesceError("UnableToOpenMount", message, path=mount.path, device=mount.device)
+
+
+def _thawed_before(paths: str) -> QuiesceError:
+    return QuiesceError("FreezeWindowExpired", "{paths} had been thawed already", paths=paths)
+
+
+def _expired(message: str) -> QuiesceError:
+    return QuiesceError("FreezeWindowExpired", message)
 
 
 def _unwritable(exc: OSError) -> QuiesceError:
-    return QuiesceError("GuardUnavailable", f"cannot use /run: {exc.strerror}")
+    return QuiesceError("GuardUnavailable", "cannot use /run: {reason}", reason=exc.strerror)
 
 
-def _interrupted(when: str) -> QuiesceError:
-    return QuiesceError("Interrupted", f"interrupted {when}")
+def _interrupted(message: str) -> QuiesceError:
+    return QuiesceError("Interrupted", message)

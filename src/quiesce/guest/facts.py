@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from quiesce.guest.locking import RUN_DIR
@@ -24,14 +26,25 @@ def begin(session: str) -> None:
 
 
 def collect(session: str) -> dict[str, str]:
-    """Return what the scripts of *session* handed over so far; the later of one name counts."""
+    """Return what the scripts of *session* handed over so far; the later of one name counts.
+
+    A line that goes beyond the 64 KiB does not count. Never waits, whatever is in the file's place.
+    """
     try:
-        with path_of(session).open("rb") as file:
-            text = file.read(_MOST_BYTES).decode(errors="replace")
+        data = _read(path_of(session))
     except OSError:
         return {}
-    pairs = (line.partition("=") for line in text.splitlines())
+    if len(data) > _MOST_BYTES:
+        data = data[:_MOST_BYTES].rpartition(b"\n")[0]
+    pairs = (line.partition("=") for line in data.decode(errors="replace").split("\n"))
     return {name.strip(): value.strip() for name, sign, value in pairs if sign and name.strip()}
+
+
+def _read(path: Path) -> bytes:
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    with open(os.open(path, flags), "rb") as file:
+        is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        return file.read(_MOST_BYTES + 1) if is_file else b""
 
 
 def clear(session: str) -> None:

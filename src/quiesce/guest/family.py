@@ -13,20 +13,20 @@ from quiesce.system.deadline import Deadline
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _KILL_LIMIT_S = 5.0
 _LOOK_AGAIN_S = 0.002
 
 
 class Family:
-    """Our descendants, without those that were there when this was made.
+    """Our descendants, without those that were there when this was made; but with *first*.
 
     *statuses* has the wait status of each child that was reaped here.
     """
 
-    def __init__(self) -> None:
-        self._before = frozenset(_own_children())
+    def __init__(self, first: int | None = None) -> None:
+        self._before = frozenset(_own_children()) - {first}
         self.statuses: dict[int, int] = {}
 
     def members(self) -> list[int]:
@@ -67,13 +67,14 @@ class Family:
 
 
 @contextlib.contextmanager
-def gathered() -> Iterator[Family]:
+def gathered(first: int | None = None) -> Iterator[Family]:
     """Keep together who comes from us: orphans come back to us for as long as the context lasts.
 
-    Where an exception leaves the context, the whole family is killed and reaped.
+    Of the children that are there already only *first* belongs to the family. Where an exception
+    leaves the context, the whole family is killed and reaped.
     """
     before = adopt_orphans(wanted=True)
-    family = Family()
+    family = Family(first)
     try:
         yield family
     except BaseException:
@@ -83,25 +84,26 @@ def gathered() -> Iterator[Family]:
         adopt_orphans(wanted=before)
 
 
-def end_marked(variables: Mapping[str, str]) -> int:
+def end_marked(variables: Mapping[str, str], *, spare: Collection[int] = ()) -> int:
     """Kill whoever was started with all of *variables*, its session, and all that came from it.
 
-    Returns how many could not be killed within 5 s. For what a dead process of ours left running.
+    All but those in *spare*. Returns how many could not be killed within 5 s. For what a dead
+    process of ours left running.
     """
     deadline = Deadline.after(_KILL_LIMIT_S)
     marks = {f"{name}={value}".encode() for name, value in variables.items()}
-    members = _marked(marks)
+    members = _marked(marks, spare)
     while members and not deadline.passed():
         _signal(members, signal.SIGKILL)
         time.sleep(_LOOK_AGAIN_S)
         # Those without the marks are found only beside one that has them: remember them.
         alive = {process.pid for process in _processes() if process.is_alive}
-        members = sorted(alive.intersection(members).union(_marked(marks)))
+        members = sorted(alive.intersection(members).union(_marked(marks, spare)))
     return len(members)
 
 
-def _marked(marks: set[bytes]) -> list[int]:
-    processes = [process for process in _processes() if process.is_alive]
+def _marked(marks: set[bytes], spare: Collection[int]) -> list[int]:
+    processes = [each for each in _processes() if each.is_alive and each.pid not in spare]
     found = {process.pid for process in processes if process.has(marks)}
     sessions = {process.session for process in processes if process.pid in found}
     sessions.discard(os.getsid(0))

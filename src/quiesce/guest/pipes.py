@@ -8,7 +8,7 @@ import select
 import threading
 from typing import TYPE_CHECKING
 
-from quiesce.guest.launch import discard
+from quiesce.guest.spawn import fork_detached
 
 if TYPE_CHECKING:
     from quiesce.system.deadline import Deadline
@@ -46,7 +46,7 @@ class Tail:
 
 
 class Pipes:
-    """Both pipes of one script; `close` closes our ends of them."""
+    """Both pipes of one script, and until `hand_over` the ends that it is to write to."""
 
     def __init__(self) -> None:
         stdout, self.stdout_writer = os.pipe()
@@ -57,17 +57,15 @@ class Pipes:
 
     def close(self) -> None:
         """Close what is open of them."""
-        self._close_writers()
+        self.hand_over()
         os.close(self.stdout.descriptor)
         os.close(self.stderr.descriptor)
 
     def drain_until_end_of(self, pid: int, deadline: Deadline) -> bool:
         """Drain until the child *pid* has ended, which is noticed at once; False at *deadline*.
 
-        The writing ends must be the script's by now: ours are closed. Who else still writes is
-        not waited for.
+        Who else still writes is not waited for.
         """
-        self._close_writers()
         end = watch(pid)
         try:
             return self._drain_until_readable(end, deadline)
@@ -83,7 +81,7 @@ class Pipes:
         for tail in (self.stdout, self.stderr):
             if tail.is_open:
                 os.set_blocking(tail.descriptor, True)
-                discard(tail.descriptor)
+                _discard(tail.descriptor)
 
     def _drain_until_readable(self, end: int, deadline: Deadline) -> bool:
         poll = self._poll()
@@ -112,11 +110,26 @@ class Pipes:
                     poll.unregister(tail.descriptor)
         return ready
 
-    def _close_writers(self) -> None:
+    def hand_over(self) -> None:
+        """Close the writing ends: from now on they are the script's alone."""
         if self._are_writers_open:
             self._are_writers_open = False
             os.close(self.stdout_writer)
             os.close(self.stderr_writer)
+
+
+def _discard(descriptor: int) -> None:
+    """Read and throw away what comes from *descriptor* until its end, in a process of its own.
+
+    Nothing where no such process can be made; the writer then finds the pipe closed.
+    """
+
+    def become_cat() -> None:
+        os.dup2(descriptor, 0)
+        os.execve("/bin/cat", ["cat"], {})  # noqa: S606 - ours, no shell
+
+    with contextlib.suppress(OSError):
+        fork_detached(become_cat, keep={descriptor})
 
 
 def watch(pid: int) -> int:

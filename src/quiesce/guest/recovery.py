@@ -7,26 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import facts, hurry, journal, keeping, line, reports
+from quiesce.guest import durable, facts, hurry, journal, keeping, line, reports, script_cgroup
 from quiesce.guest.decision import Cause
 from quiesce.guest.family import end_marked
 from quiesce.guest.freezer import open_mount, thaw
-from quiesce.guest.script import run_script
+from quiesce.guest.scripts import Scripts
 from quiesce.guest.stack import RestStack
 from quiesce.model.report import SnapshotFate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quiesce.guest.record import Record
-    from quiesce.guest.script import ScriptResult
-    from quiesce.guest.settings import ScriptSpec
-
-
-def run_script_for(session: str) -> Callable[[ScriptSpec, dict[str, str]], ScriptResult]:
-    """Return what runs one script of *session* with the given variables."""
-    fixed = {"QUIESCE_SESSION": session, "QUIESCE_FACTS": str(facts.path_of(session))}
-    return lambda spec, variables: run_script(spec, env={**fixed, **variables})
 
 
 def release_all(record: Record, stack: RestStack) -> None:
@@ -63,21 +53,36 @@ def recover() -> int:
     if not reports.exists(record.session, started_at=record.started_at):
         _end_scripts(record)
         _mark_dead(record)
-        stack = RestStack(
-            record.held, note=lambda: journal.write(record), run=run_script_for(record.session)
-        )
-        release_all(record, stack)
-        record.facts = facts.collect(record.session)
-        keeping.keep(record)
-    facts.clear(record.session)
-    journal.clear()
+        _release_and_report(record)
+    _forget(record)
     return int(record.decide().exit_status)
 
 
+def _release_and_report(record: Record) -> None:
+    scripts = Scripts(record.session)
+    stack = RestStack(record.held, note=lambda: journal.write(record), run=scripts.run)
+    release_all(record, stack)
+    record.facts = facts.collect(record.session)
+    keeping.keep(record)
+
+
+def _forget(record: Record) -> None:
+    """Say that nothing of *record* is at rest any more."""
+    facts.clear(record.session)
+    durable.clear()
+    journal.clear()
+
+
 def _end_scripts(record: Record) -> None:
-    """End the script that the dead session was running: it must not hold what we release."""
+    """End the script that the dead session was running: it must not hold what we release.
+
+    What earlier ones left behind on purpose lives on.
+    """
     for phase in ("pre", "post") if record.times.held is None else ("post",):
-        end_marked({"QUIESCE_SESSION": record.session, "QUIESCE_PHASE": phase})
+        script_cgroup.running(record.session, phase).kill()
+        daemons = script_cgroup.left_behind(record.session).members()
+        end_marked({"QUIESCE_SESSION": record.session, "QUIESCE_PHASE": phase}, spare=daemons)
+    script_cgroup.sweep()
 
 
 def _mark_dead(record: Record) -> None:
@@ -96,11 +101,33 @@ def recover_all() -> str | None:
     """
     record = journal.read()
     if record is None:
-        return None
+        return _recover_after_boot()
     if record.times.held is not None and record.times.releasing is None:
         _thaw_left_behind(record)
     recover()
     line.remove()
+    return record.session
+
+
+def _recover_after_boot() -> str | None:
+    """Release what the machine held when it went down; nothing is frozen any more then.
+
+    So does a machine that was restored: its snapshot was taken while this was held.
+    """
+    record = durable.read()
+    if record is None:
+        return None
+    if not reports.exists(record.session, started_at=record.started_at):
+        record.started_s, record.steps = time.monotonic(), []
+        record.fate = SnapshotFate(taken=None)
+        error = QuiesceError(
+            "FreezeWindowExpired",
+            "the machine went down inside the session, or was restored to it",
+            action="see that the applications are up; a restored machine needs nothing else",
+        )
+        record.fail(Cause.EXPIRED, error)
+        _release_and_report(record)
+    _forget(record)
     return record.session
 
 
@@ -115,7 +142,9 @@ def _thaw_left_behind(record: Record) -> None:
         try:
             thaw(descriptor)
         except OSError as exc:
-            error = QuiesceError("ThawFailed", f"cannot thaw {mount.path}: {exc.strerror}")
+            error = QuiesceError(
+                "ThawFailed", "cannot thaw {path}: {reason}", path=mount.path, reason=exc.strerror
+            )
             record.fail(Cause.THAW, error, "thaw")
         finally:
             os.close(descriptor)

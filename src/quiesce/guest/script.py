@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import time
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import trust
 from quiesce.guest.family import gathered
-from quiesce.guest.launch import PATH, launch
-from quiesce.guest.pipes import Pipes
+from quiesce.guest.launch import PATH, prepare
 from quiesce.model.report import Attempt
 from quiesce.system.deadline import Deadline
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from quiesce.guest.family import Family
+    from quiesce.guest.launch import Starter
     from quiesce.guest.settings import ScriptSpec
 
 _GRACE_S = 2.0
 _LOOK_AGAIN_S = 0.05
 _ROUNDING_S = 0.1
 _SAID_CHARACTERS = 200
-_NOT_FOUND = 127
-_NOT_EXECUTABLE = 126
+_NO_PROCESS = 126
 _CLEAN = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 
 
@@ -50,22 +49,26 @@ def run_script(
     *,
     env: Mapping[str, str],
     check: Callable[[ScriptSpec], None] = trust.check_script,
+    starter: Starter | None = None,
 ) -> ScriptResult:
     """Run *spec* until it succeeds, its retries are used up or its time is over.
 
     *env* is added to a clean environment; QUIESCE_ATTEMPT and QUIESCE_TIMEOUT_S are added here.
-    Trust is checked right before each attempt. A script that runs out of time is ended with all
-    that came from it; what a successful one leaves behind lives on. If a signal handler raises
-    meanwhile, the script and all its descendants are killed and reaped first.
+    Trust is checked right before each attempt. *starter* is the process of the first one, where
+    there is one. A script that runs out of time is ended with all that came from it; what a
+    successful one leaves behind lives on. If a signal handler raises meanwhile, the script and all
+    its descendants are killed and reaped first.
     """
     deadline = Deadline.after(spec.timeout_s)
+    run = _Run(spec, env, check, deadline)
     attempts: list[Attempt] = []
     while True:
         try:
-            check(spec)
+            attempts.append(run.attempt(len(attempts) + 1, starter))
         except QuiesceError as exc:
-            return ScriptResult("refused", tuple(attempts), exc)
-        attempts.append(_attempt(spec, len(attempts) + 1, env, deadline))
+            error = _failure(spec, attempts, refusal=exc) if attempts else exc
+            return ScriptResult("refused", tuple(attempts), error)
+        starter = None
         if attempts[-1].timed_out:
             return ScriptResult("timeout", tuple(attempts), _timeout(spec))
         if attempts[-1].exit_status == 0:
@@ -76,52 +79,88 @@ def run_script(
         time.sleep(pause_s)
 
 
-def _attempt(spec: ScriptSpec, number: int, env: Mapping[str, str], deadline: Deadline) -> Attempt:
-    begun = time.monotonic()
-    variables = {
-        **_CLEAN,
-        **env,
-        "QUIESCE_ATTEMPT": str(number),
-        "QUIESCE_TIMEOUT_S": str(int(deadline.left_s() + _ROUNDING_S)),
-    }
-    with gathered() as family, contextlib.closing(Pipes()) as pipes:
-        try:
-            pid = launch(
-                spec.path,
-                spec.params,
-                env=variables,
-                stdout=pipes.stdout_writer,
-                stderr=pipes.stderr_writer,
-            )
-        except OSError as exc:
-            status = _NOT_FOUND if exc.errno == errno.ENOENT else _NOT_EXECUTABLE
-            said = f"it cannot be started: {exc.strerror}"
-            return Attempt(status, None, False, time.monotonic() - begun, "", said)
-        ended = pipes.drain_until_end_of(pid, deadline)
-        if not ended:
-            _stop(pid, family, pipes)
-        code = _exit_code(pid, family)
-        if ended and code == 0:
-            pipes.leave_to_writers()
-        return Attempt(
-            exit_status=code if code >= 0 else None,
-            signal=-code if code < 0 else None,
-            timed_out=not ended,
-            duration_s=time.monotonic() - begun,
-            stdout=pipes.stdout.text(),
-            stderr=pipes.stderr.text(),
-        )
+@dataclass(frozen=True)
+class _Run:
+    """What all attempts of one script have in common."""
+
+    spec: ScriptSpec
+    env: Mapping[str, str]
+    check: Callable[[ScriptSpec], None]
+    deadline: Deadline
+
+    def attempt(self, number: int, starter: Starter | None) -> Attempt:
+        """Run the script once; raises QuiesceError where it may not be run, unstarted."""
+        begun = time.monotonic()
+        with contextlib.ExitStack() as cleaning:
+            with gathered(None if starter is None else starter.pid) as family:
+                try:
+                    starter = starter or self._prepare()
+                except OSError as exc:
+                    said = _unstarted(exc)
+                    return Attempt(_NO_PROCESS, None, False, time.monotonic() - begun, "", said)
+                cleaning.callback(starter.close)
+                with _killed_on_error(starter):
+                    self.check(self.spec)
+                    starter.go(self._variables(number))
+                    ended = starter.pipes.drain_until_end_of(starter.pid, self.deadline)
+                    if not ended:
+                        _stop(starter, family)
+                code = _exit_code(starter.pid, family)
+            if ended and code == 0:
+                starter.pipes.leave_to_writers()
+            return _attempt(starter, code, timed_out=not ended, since=begun)
+
+    def _prepare(self) -> Starter:
+        return prepare(self.spec, session=self.env.get("QUIESCE_SESSION", ""))
+
+    def _variables(self, number: int) -> dict[str, str]:
+        return {
+            **_CLEAN,
+            **self.env,
+            "QUIESCE_ATTEMPT": str(number),
+            "QUIESCE_TIMEOUT_S": str(int(self.deadline.left_s() + _ROUNDING_S)),
+        }
 
 
-def _stop(pid: int, family: Family, pipes: Pipes) -> None:
+def _attempt(starter: Starter, code: int, *, timed_out: bool, since: float) -> Attempt:
+    stderr = starter.pipes.stderr.text()
+    failure = starter.failure()
+    if failure is not None:
+        stderr = _unstarted(failure)
+    return Attempt(
+        exit_status=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        timed_out=timed_out,
+        duration_s=time.monotonic() - since,
+        stdout=starter.pipes.stdout.text(),
+        stderr=stderr,
+    )
+
+
+def _unstarted(error: OSError) -> str:
+    return phrase("it cannot be started: {reason}", reason=error.strerror)
+
+
+@contextlib.contextmanager
+def _killed_on_error(starter: Starter) -> Iterator[None]:
+    """Where an exception leaves the context, kill first what forks faster than we can look."""
+    try:
+        yield
+    except BaseException:
+        starter.cgroup.kill()
+        raise
+
+
+def _stop(starter: Starter, family: Family) -> None:
     """Ask the script's group to end, and after the grace kill all that came from it."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
+        os.killpg(starter.pid, signal.SIGTERM)
     grace = Deadline.after(_GRACE_S)
-    while family.members() and not grace.passed():
-        pipes.drain_for(_LOOK_AGAIN_S)
+    while (family.members() or starter.cgroup.members()) and not grace.passed():
+        starter.pipes.drain_for(_LOOK_AGAIN_S)
+    starter.cgroup.kill()
     family.end()
-    pipes.drain_for(0)
+    starter.pipes.drain_for(0)
 
 
 def _exit_code(pid: int, family: Family) -> int:
@@ -135,17 +174,41 @@ def _exit_code(pid: int, family: Family) -> int:
 
 
 def _timeout(spec: ScriptSpec) -> QuiesceError:
-    name = f"{spec.phase.capitalize()}-ScriptTimeout"
-    return QuiesceError(name, f"{spec.path} did not end within {spec.timeout_s:g} s")
+    return QuiesceError(
+        f"{spec.phase.capitalize()}-ScriptTimeout",
+        "{path} did not end within {limit:g} s",
+        path=spec.path,
+        limit=spec.timeout_s,
+    )
 
 
-def _failure(spec: ScriptSpec, attempts: list[Attempt]) -> QuiesceError:
+def _failure(
+    spec: ScriptSpec, attempts: list[Attempt], *, refusal: QuiesceError | None = None
+) -> QuiesceError:
     last = attempts[-1]
-    how = f"ended with status {last.exit_status}"
-    if last.exit_status is None:
-        how = f"was killed by signal {last.signal}"
-    times = f" at the last of {len(attempts)} attempts" if len(attempts) > 1 else ""
     said = last.stderr.strip().rpartition("\n")[2] or last.stdout.strip().rpartition("\n")[2]
-    said = f": {said[-_SAID_CHARACTERS:]}" if said else ""
-    name = f"{spec.phase.capitalize()}-ScriptExecutionFailed"
-    return QuiesceError(name, f"{spec.path} {how}{times}{said}")
+    template = "{path} ended with status {status}{times}{said}{refusal}"
+    if last.exit_status is None:
+        template = "{path} was killed by signal {signal}{times}{said}{refusal}"
+    return QuiesceError(
+        f"{spec.phase.capitalize()}-ScriptExecutionFailed",
+        template,
+        action=None if refusal is None else "{mend}",
+        mend="" if refusal is None else refusal.action,
+        path=spec.path,
+        status=last.exit_status,
+        signal=last.signal,
+        times=_times(len(attempts)),
+        said=f": {said[-_SAID_CHARACTERS:]}" if said else "",
+        refusal="" if refusal is None else _not_again(refusal),
+    )
+
+
+def _times(attempts: int) -> str:
+    if attempts == 1:
+        return ""
+    return phrase(" at the last of {count} attempts", count=attempts)
+
+
+def _not_again(refusal: QuiesceError) -> str:
+    return phrase("; it was not run again: {why}", why=refusal.message)
