@@ -44,10 +44,12 @@ check: dev-packages .venv/dev.stamp
 	@.venv/bin/vermin -q -t=3.9- --no-tips --violations --eval-annotations \
 		$(GUEST_SET)
 	@$(PYTHON) tools/check_sizes.py
+	@$(PYTHON) tools/catalogue.py --check
+	@$(PYTHON) tools/write_error_table.py --check
 	@.venv/bin/codespell README.md CHANGELOG.md docs src tests tools
 	@git ls-files | xargs grep -lE '^#!.*\b(sh|bash)\b' | xargs -r shellcheck
 
-build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find $(GUEST_SET) -name '*.py' -o -name '*.sh')
+build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find $(GUEST_SET) -type f ! -name '*.pyc')
 	@mkdir -p build
 	@$(PYTHON) tools/build_pyz.py
 
@@ -57,7 +59,7 @@ packages:
 dev-packages:
 	@tools/need-packages $(RUN_PACKAGES) $(DEV_PACKAGES)
 
-.venv/run.stamp: pyproject.toml | packages
+.venv/run.stamp: pyproject.toml $(wildcard src/quiesce/locale/*/LC_MESSAGES/*.po) | packages
 	@echo 'making the virtual environment'
 	@test -x $(PYTHON) || /usr/bin/python3 -m venv --system-site-packages .venv
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -U 'pip>=25.1'

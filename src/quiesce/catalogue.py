@@ -73,11 +73,10 @@ def _as_it_is(text: str) -> str:
 def _load(language: str) -> Callable[[str], str]:
     import gettext  # noqa: PLC0415 - English needs none of this, and must start quickly
     import io  # noqa: PLC0415 - same
-    import pkgutil  # noqa: PLC0415 - same
 
-    try:  # a path would not do: we may lie in an archive
-        data = pkgutil.get_data("quiesce", f"locale/{language}/LC_MESSAGES/quiesce.mo")
-        known = gettext.GNUTranslations(io.BytesIO(data or b""))
+    path = f"{__file__.rpartition('/')[0]}/locale/{language}/LC_MESSAGES/quiesce.mo"
+    try:  # we may lie in an archive: only our loader can read it then
+        known = gettext.GNUTranslations(io.BytesIO(globals()["__loader__"].get_data(path)))
     except Exception:  # noqa: BLE001 - whatever is wrong with a catalogue, there is English
         return _as_it_is
     return lambda text: known.gettext(text) if text else text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from quiesce.catalogue import mark
 from quiesce.values import dataclass
 
 
@@ -27,6 +28,27 @@ class ExitStatus(IntEnum):
     BUSY = 9
     NOT_FOUND = 10
     INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """What it says, in one line."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitStatus.DONE: mark("done as configured"),
+    ExitStatus.UNEXPECTED: mark("unexpected error"),
+    ExitStatus.USAGE: mark("wrong usage or settings"),
+    ExitStatus.DEGRADED: mark("done, but degraded: at a lower level than configured"),
+    ExitStatus.ABORTED: mark("aborted or refused"),
+    ExitStatus.SNAPSHOT: mark("the snapshot failed"),
+    ExitStatus.VAULT: mark("the vault failed"),
+    ExitStatus.RESTORE: mark("the restore failed"),
+    ExitStatus.VERIFICATION: mark("the verification failed"),
+    ExitStatus.BUSY: mark("busy"),
+    ExitStatus.NOT_FOUND: mark("nothing there, or not reachable"),
+    ExitStatus.INTERRUPTED: mark("interrupted"),
+}
 
 
 @dataclass(frozen=True)

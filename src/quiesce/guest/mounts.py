@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.model.report import ReportedMount
 from quiesce.values import dataclass
@@ -123,7 +124,7 @@ def plan_freeze(
     paths = {mount.path for mount in mounts}
     wanted = None if only is None else {_normal(path) for path in only}
     for path in sorted((wanted or set()) - paths):
-        raise NotAMountPointError(f"{path} is not a mount point")
+        raise NotAMountPointError(phrase("{path} is not a mount point", path=path))
     skipped = {_normal(path) for path in skip}
     sorting = _Sorting(skipped, wanted, _Tree(mounts))
     for system in _by_device(mounts):

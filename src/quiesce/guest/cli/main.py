@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from quiesce import __version__
+from quiesce.catalogue import phrase, translation
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest.cli import hook
 from quiesce.guest.mounts import NotAMountPointError
@@ -25,6 +26,7 @@ _VERBS = {
     "release": "thaw and release what hold brought to rest",
     "status": "say what is at rest now",
     "report": "print the last report, or a named one",
+    "explain": "say what an error means, and what to do about it",
     "thaw": "emergency: thaw and release everything that any session holds",
     "recover": "end what a dead session left, at boot too",
     "hook": "speak the protocol of a hypervisor's agent",
@@ -49,13 +51,15 @@ def run() -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return the exit status; every error is printed here."""
+    translation()  # now: nothing is read while anything is frozen
     try:
         status = _run(argv)
         sys.stdout.flush()
     except QuiesceError as exc:
         return _say(argv, exc.name, exc.message, exc.action, exc.exit_status)
     except NotAMountPointError as exc:
-        return _say(argv, "Usage", str(exc), "give mount points: findmnt", ExitStatus.USAGE)
+        action = phrase("give mount points: findmnt")
+        return _say(argv, "Usage", str(exc), action, ExitStatus.USAGE)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -65,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         import traceback  # noqa: PLC0415 - loaded only where there is something to trace
 
         traceback.print_exc()
-        action = "report this as a bug, with the lines above"
+        action = phrase("report this as a bug, with the lines above")
         return _say(argv, "Unexpected", repr(exc), action, ExitStatus.UNEXPECTED)
     return status
 
@@ -106,7 +110,8 @@ def _parser(argv: Sequence[str]) -> ArgumentParser:
 
 
 def _say(argv: Sequence[str], name: str, message: str, action: str, status: int) -> int:
-    print(f"quiesce-guest: {name}: {message}\n  next: {action}", file=sys.stderr)  # noqa: T201
+    then = phrase("next: {action}", action=action)
+    print(f"quiesce-guest: {name}: {message}\n  {then}", file=sys.stderr)  # noqa: T201 - the end
     if "--json" in argv[: argv.index("--") if "--" in argv else None]:
         error = {"name": name, "message": message, "action": action, "exit_status": int(status)}
         print(json.dumps({"error": error}))  # noqa: T201 - the one document on stdout
