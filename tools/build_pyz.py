@@ -1,11 +1,13 @@
 """Build build/quiesce-guest.pyz: the guest set as one executable file, the same bytes every time.
 
 Beside each source lies its bytecode for the Python that builds: a guest with that Python starts
-sooner, any other compiles the source. Nothing is compressed, for the same reason.
+sooner, any other compiles the source. Nothing is compressed, for the same reason. The last 64 bytes
+are the SHA-256 of all others, in hexadecimal: an archive may end with a comment.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import marshal
@@ -27,7 +29,15 @@ _GUEST_SET = (
     "model/",
     "guest/",
 )
-_MAIN = "from quiesce.guest.cli.main import run\n\nrun()\n"
+_SUFFIXES = frozenset({".conf", ".json", ".mo", ".py", ".service", ".sh"})
+_MAIN = """\
+try:
+    from quiesce.guest.cli.main import run
+except Exception as exc:
+    raise SystemExit(f"quiesce-guest: IncorrectPluginhostFile: this program is damaged: {exc!r}")
+run()
+"""
+_CHECKSUM_BYTES = 64
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNCHECKED_HASH = (1).to_bytes(4, "little")
 
@@ -43,15 +53,17 @@ def main() -> None:
             _add(archive, name, data)
             if path.suffix == ".py":
                 _add(archive, f"{name}c", _bytecode(data, name))
+        archive.comment = b"0" * _CHECKSUM_BYTES
+    body = (_INTERPRETER + buffer.getvalue())[:-_CHECKSUM_BYTES]
     _TARGET.parent.mkdir(exist_ok=True)
-    _TARGET.write_bytes(_INTERPRETER + buffer.getvalue())
+    _TARGET.write_bytes(body + hashlib.sha256(body).hexdigest().encode())
     _TARGET.chmod(0o755)
     print(f"{_TARGET.relative_to(_ROOT)}: {_TARGET.stat().st_size} bytes")
 
 
 def _guest_set() -> list[Path]:
     package = _SOURCE / "quiesce"
-    files = [path for path in package.rglob("*") if path.suffix in {".mo", ".py", ".sh"}]
+    files = [path for path in package.rglob("*") if path.suffix in _SUFFIXES]
     return sorted(
         path for path in files if path.relative_to(package).as_posix().startswith(_GUEST_SET)
     )

@@ -26,13 +26,15 @@ class MachineSettings(_Strict):
     """`[machine.NAME]`: a QEMU VM by its sockets.
 
     *definition*: a file that describes the machine, where its command line cannot be read.
-    *agent* is false for a machine that has no guest agent on purpose.
+    *agent* is false for a machine that has no guest agent on purpose. *renew*: quiesce's own files
+    in the guest may be renewed where they are damaged; a package manager's never are.
     """
 
     qmp: Path
     qga: Path | None = None
     agent: bool = True
     definition: Path | None = None
+    renew: bool = True
 
 
 class ScratchSettings(_Strict):
@@ -77,6 +79,15 @@ def default_path() -> Path:
     if os.geteuid() == 0:
         return Path("/etc/quiesce/quiesce.toml")
     return _xdg("XDG_CONFIG_HOME", ".config") / "quiesce.toml"
+
+
+def guest_program() -> Path | None:
+    """Return the `quiesce-guest.pyz` that came with this program, None where none did."""
+    places = (
+        Path(__file__).parents[2] / "build" / "quiesce-guest.pyz",
+        Path("/usr/share/quiesce/quiesce-guest.pyz"),
+    )
+    return next((place for place in places if place.is_file()), None)
 
 
 def state_directory() -> Path:

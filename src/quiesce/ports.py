@@ -25,7 +25,8 @@ class GuestOutlook:
 
     *agent*: a guest agent answers. *hook*: ours is installed; None where that cannot be known.
     *continue_on_failure* (C) and *freeze_enabled* (F) as the guest announced them; None: unknown.
-    *check* is what `quiesce-guest check --json` printed.
+    *check* is what `quiesce-guest check --json` printed. *damaged*: quiesce's own files in the
+    guest are not as they were shipped.
     """
 
     agent: bool
@@ -34,6 +35,19 @@ class GuestOutlook:
     freeze_enabled: bool | None = None
     check: Mapping[str, object] | None = None
     warnings: tuple[str, ...] = ()
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What became of damaged files in the guest, and *why*.
+
+    *command*: what to type in the guest where they could not be renewed.
+    """
+
+    renewed: bool
+    why: str
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +94,9 @@ class Guest(Protocol):
 
         A report of another session is none.
         """
+
+    def renew(self, *, deadline: Deadline) -> Renewal:
+        """Renew quiesce's own files in the guest, where that may be done; never raises."""
 
     def close(self) -> None:
         """Let others reach the guest; the next call connects again. May be called twice."""

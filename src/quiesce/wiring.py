@@ -101,7 +101,7 @@ def backup(env: Environment, name: str, given: MachineOptions, *, progress: Prog
         backup_job.Machine(
             name=name,
             provider=Qemu(machine.qmp, scratch_root=scratch, definition_file=machine.definition),
-            guest=Qga(machine.qga) if machine.agent and machine.qga is not None else None,
+            guest=_guest(machine) if machine.agent else None,
             wants_agent=machine.agent,
         ),
         vault=vault,
@@ -109,6 +109,12 @@ def backup(env: Environment, name: str, given: MachineOptions, *, progress: Prog
         progress=progress,
         same_machine=given.same_machine,
     )
+
+
+def _guest(machine: MachineSettings) -> Qga | None:
+    if machine.qga is None:
+        return None
+    return Qga(machine.qga, shipped=config.guest_program() if machine.renew else None)
 
 
 def recover(env: Environment) -> tuple[Recovered, ...]:

@@ -12,10 +12,11 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from quiesce.channel import renewal
 from quiesce.channel.agent import Agent, AgentError, Executed, NoAnswerError
 from quiesce.errors import QuiesceError
 from quiesce.model import report
-from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
+from quiesce.ports import FreezeAnswer, GuestOutlook, Renewal, ThawAnswer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +35,14 @@ _CHECKED = (0, 3, 4)
 
 
 class Qga:
-    """The guest behind the agent's socket at *path*; connects when it is first needed."""
+    """The guest behind the agent's socket at *path*; connects when it is first needed.
 
-    def __init__(self, path: Path) -> None:
+    *shipped* is the `quiesce-guest.pyz` that a damaged one is renewed with, None where it is not.
+    """
+
+    def __init__(self, path: Path, *, shipped: Path | None = None) -> None:
         self._path = path
+        self._shipped = shipped
         self._agent: Agent | None = None
         self._enabled: frozenset[str] = frozenset()
         self._program: str | None = None
@@ -126,6 +131,14 @@ class Qga:
             return None
         return found if found.session == session else None
 
+    def renew(self, *, deadline: Deadline) -> Renewal:
+        """Renew quiesce's own files in the guest, where that may be done; never raises."""
+        try:
+            agent = self._synchronized(deadline.sooner(_SYNC_S))
+        except (NoAnswerError, QuiesceError):
+            return Renewal(renewed=False, why="the agent does not answer")
+        return renewal.renew(agent, self._shipped, enabled=self._enabled, deadline=deadline)
+
     def _synchronized(self, deadline: Deadline) -> Agent:
         """Return a connection that is in step with the agent."""
         if self._agent is not None and not self._agent.is_in_step:
@@ -152,8 +165,13 @@ class Qga:
                 # There is no such program.
                 continue
             self._program = program
-            return _outlook(announced)
-        return GuestOutlook(agent=True, hook=False)
+            outlook = _outlook(announced)
+            if outlook.hook is None and renewal.is_damaged(agent, deadline=deadline):
+                return GuestOutlook(agent=True, damaged=True)
+            return outlook
+        # What cannot even be started may be there all the same.
+        damaged = renewal.is_damaged(agent, deadline=deadline)
+        return GuestOutlook(agent=True, hook=None if damaged else False, damaged=damaged)
 
     def _report_text(self, session: str, deadline: Deadline) -> bytes | None:
         """Return the report as it is kept in the guest, None where there is none yet."""
@@ -210,6 +228,7 @@ def _outlook(announced: Executed) -> GuestOutlook:
         continue_on_failure=_flag(settings, "continueBackupOnFailure"),
         freeze_enabled=_flag(settings, "fsFreezeEnabled"),
         check=check,
+        damaged=check.get("damaged") is True,
     )
 
 

@@ -8,14 +8,16 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quiesce.guest.install_files import Change, put, read, remove, shipped
+from quiesce.guest.hookfile import HOOK
+from quiesce.guest.install_files import Change, put, read, remove
 from quiesce.guest.locking import RUN_DIR
+from quiesce.guest.shipped import text_of
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HOOK = "etc/quiesce/qga-hook"
+_HOOK = HOOK.lstrip("/")
 _MEMORY = "etc/quiesce/qga-installed.json"
 _DEBIAN = "etc/qemu/qemu-ga.conf"
 _RED_HAT = "etc/sysconfig/qemu-ga"
@@ -68,8 +70,26 @@ def uninstall_qga(*, root: Path = Path("/")) -> list[Change]:
 
 def is_qga_installed(*, root: Path = Path("/")) -> bool:
     """Return whether the agent's configuration names our hook; a running agent may be older."""
+    return agent_of(root=root).named == HOOK
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What the agent's configuration at *config* names as its hook, None where it names none.
+
+    *scripts* is the directory whose scripts our hook runs too.
+    """
+
+    config: str
+    named: str | None
+    scripts: str
+
+
+def agent_of(*, root: Path = Path("/")) -> AgentSettings:
+    """Return what the agent's configuration says; raises QuiesceError InstallRefused."""
     agent = _agent(root)
-    return _value(read(root / agent.config) or "", agent) == f"/{_HOOK}"
+    named = _value(read(root / agent.config) or "", agent)
+    return AgentSettings(f"/{agent.config}", named, agent.scripts)
 
 
 def _agent(root: Path) -> _Agent:
@@ -80,7 +100,7 @@ def _agent(root: Path) -> _Agent:
 
 
 def _hook(program: str, agent: _Agent) -> str:
-    text = shipped("qga-hook.sh", room="doors")
+    text = text_of("qga-hook.sh")
     for name, value in (("PROGRAM", program), ("SCRIPTS", agent.scripts), ("RUN", str(RUN_DIR))):
         text = text.replace(f"@{name}@", shlex.quote(value))
     return text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quiesce.guest.install_files import Change, link, put, remove, shipped
+from quiesce.guest.install_files import Change, link, put, remove
+from quiesce.guest.shipped import text_of
 
 _UNIT = "quiesce-guest-recover.service"
 _UNITS = "etc/systemd/system"
@@ -21,11 +22,11 @@ def install_boot(program: str, *, root: Path = Path("/")) -> list[Change]:
     """
     if not has_systemd(root=root):
         return []
-    unit = shipped(_UNIT).replace("@PROGRAM@", _quoted(program))
+    unit = text_of(_UNIT).replace("@PROGRAM@", _quoted(program))
     return [
         put(root, f"{_UNITS}/{_UNIT}", unit, mode=0o644),
         link(root, _WANTED, f"../{_UNIT}"),
-        put(root, f"etc/tmpfiles.d/{_TMPFILES}", shipped(_TMPFILES), mode=0o644),
+        put(root, f"etc/tmpfiles.d/{_TMPFILES}", text_of(_TMPFILES), mode=0o644),
     ]
 
 

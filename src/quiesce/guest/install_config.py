@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quiesce.guest.install_files import Change, create, shipped
+from quiesce.guest.install_files import Change, create
 from quiesce.guest.settings import PLUGIN_CONFIGS, PLUGIN_HOST
+from quiesce.guest.shipped import text_of
 
 _CONFIG = PLUGIN_CONFIGS[0]
 _SCRIPTS = "/etc/quiesce/scripts"
@@ -22,10 +23,10 @@ def install_config(*, root: Path = Path("/")) -> list[Change]:
     changes = [Change(path, "left", None) for path in others if path is not None]
     if not changes:
         name = Path(_CONFIG).name
-        changes = [create(root, _CONFIG.lstrip("/"), shipped(name), mode=0o600)]
+        changes = [create(root, _CONFIG.lstrip("/"), text_of(name), mode=0o600)]
     for phase in ("pre", "post"):
         name = f"{_SCRIPTS}/{phase}".lstrip("/")
-        text = shipped(f"{phase}.sh")
+        text = text_of(f"{phase}.sh")
         changes.append(create(root, name, text, mode=0o700, directory_mode=0o700))
     return changes
 

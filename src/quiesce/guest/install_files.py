@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pkgutil
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -27,17 +26,6 @@ class Change:
     path: str
     action: str
     content: str | None
-
-
-def shipped(name: str, *, room: str = "shipped") -> str:
-    """Return the text of the file *name* as it is shipped; raises QuiesceError InstallRefused."""
-    try:
-        data = pkgutil.get_data(f"quiesce.guest.{room}", name)
-    except OSError:
-        data = None
-    if data is None:
-        raise QuiesceError("InstallRefused", "{name} is missing in this installation", name=name)
-    return data.decode()
 
 
 def read(path: Path) -> str | None:

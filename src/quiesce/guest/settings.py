@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import guest_conf, plugin_config, plugin_host, trust
+from quiesce.guest import guest_conf, plugin_config, plugin_host, selfcheck, trust
 from quiesce.guest.guest_conf import GuestConf
 from quiesce.guest.plugin_host import PluginHost
 from quiesce.values import dataclass
@@ -49,7 +49,9 @@ class GuestSettings:
     """All that the files say; with anything *refused* no script is run (rows 4-7).
 
     *source* is the first plugin configuration, None where there is none; *configured* is also true
-    of a refused one. *notes* are findings that change nothing.
+    of a refused one. *notes* are findings that change nothing. *is_damaged*: our own files in this
+    machine are not as they were shipped. *declared* are the plugins whose files can be read, also
+    where none of them is run.
     """
 
     source: str | None
@@ -64,6 +66,8 @@ class GuestSettings:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     configured: bool
+    is_damaged: bool = False
+    declared: tuple[Plugin, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the report's `settings`; of script parameters only their number."""
@@ -115,7 +119,9 @@ def load(*, root: str = "/", plugin_config: str | None = None) -> GuestSettings:
     conf = _read_guest_conf(places.guest_conf)
     host, configs = _read_configs(places, plugin_config)
     cap_s = min(conf.max_timeout_s, host.max_timeout_s or conf.max_timeout_s)
-    refused = [*conf.errors, *host.errors, *(error for each in configs for error in each.errors)]
+    damages = selfcheck.damages(root=root)
+    refused = [*damages, *conf.errors, *host.errors]
+    refused += [error for each in configs for error in each.errors]
     warnings = [
         *conf.warnings,
         *host.warnings,
@@ -145,6 +151,8 @@ def load(*, root: str = "/", plugin_config: str | None = None) -> GuestSettings:
         warnings=tuple(warnings),
         notes=tuple(notes),
         configured=bool(configs or host.errors or conf.has_app),
+        is_damaged=bool(damages),
+        declared=tuple(plugins),
     )
 
 

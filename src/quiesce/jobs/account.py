@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from quiesce.model.disk import MachineDefinition
     from quiesce.model.point import PointSummary
     from quiesce.model.report import Report
-    from quiesce.ports import MachineFacts, PreparedSnapshot
+    from quiesce.ports import MachineFacts, PreparedSnapshot, Renewal
     from quiesce.vault.session import DiskCopied
 
 
@@ -107,6 +107,7 @@ class Account:
     thaw: ThawAnswer = field(default_factory=lambda: ThawAnswer(thawed=None))
     report: Report | None = None
     claim: Claim | None = None
+    renewal: Renewal | None = None
     copied: list[DiskCopied] = field(default_factory=list)
     point: PointSummary | None = None
     failures: list[QuiesceError] = field(default_factory=list)
@@ -165,6 +166,7 @@ class Account:
             thaw_status=self.thaw.hook_status,
             thaw_message=self.thaw.message,
             report=self.report,
+            damaged=self.outlook.damaged,
         )
 
     def evidence(self) -> Evidence:
@@ -188,7 +190,8 @@ class Account:
         """Return what everybody warned of, in order."""
         machine = () if self.facts is None else self.facts.warnings
         decided = () if self.claim is None else self.claim.warnings
-        return (*self.alarms, *machine, *self.outlook.warnings, *decided)
+        renewed = () if self.renewal is None else (_told(self.renewal),)
+        return (*self.alarms, *machine, *self.outlook.warnings, *decided, *renewed)
 
     def times(self) -> dict[str, float]:
         """Return the durations so far, in seconds; what did not happen took none.
@@ -234,6 +237,16 @@ class Account:
             errors=errors,
             warnings=self.warnings(),
         )
+
+
+def _told(renewal: Renewal) -> str:
+    if renewal.renewed:
+        return (
+            f"quiesce-guest in the guest has been renewed ({renewal.why}):"
+            " the next backup runs scripts again"
+        )
+    said = f"quiesce-guest in the guest is damaged and was not renewed: {renewal.why}"
+    return f"{said}; in the guest: {renewal.command}" if renewal.command else said
 
 
 def _first(errors: tuple[ReportedError, ...]) -> QuiesceError:

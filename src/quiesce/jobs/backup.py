@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _PREPARE_S = 60.0
 _LOOK_S = 30.0
 _REPORT_S = 30.0
+_RENEW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def _protect(
             account.take(prepared)
     _read_report(guest, account)
     account.claim = claim(account.seen())
+    _renew(guest, account)
     if not account.claim.keep:
         return
     account.lap(None)
@@ -193,6 +195,12 @@ def _is_answered(thaw: ThawAnswer) -> bool:
 def _read_report(guest: Guest | None, account: Account) -> None:
     if guest is not None and account.outlook.agent and account.outlook.hook is not False:
         account.report = guest.report(session=account.session, deadline=Deadline.after(_REPORT_S))
+
+
+def _renew(guest: Guest | None, account: Account) -> None:
+    """Renew what is damaged in the guest, for the next backup: this one has had its window."""
+    if guest is not None and account.outlook.damaged:
+        account.renewal = guest.renew(deadline=Deadline.after(_RENEW_S))
 
 
 def _copy(snapshot: Snapshot, store: WritingSession, progress: Progress, account: Account) -> None:

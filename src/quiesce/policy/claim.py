@@ -20,6 +20,7 @@ _THAW_DISCARD = 4
 _THAW_DEAD = 5
 _SEE_HOOK = "in the guest: quiesce-guest report; quiesce-guest install qga --restart"
 _EXPIRED = "FreezeWindowExpired"
+_DAMAGED = "quiesce-guest in the guest is damaged, and no script was run"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Seen:
     that cannot be known. *continue_on_failure* (C) and *freeze_enabled* (F) as announced, None:
     unknown. *frozen*, *thawed*: the agent's counts, None where it failed or did not answer.
     *freeze_status*, *thaw_status*: the numbers our hook failed with. *thaw_message*: the agent's
-    error, None where it did not answer at all.
+    error, None where it did not answer at all. *damaged*: quiesce's files in the guest are not as
+    they were shipped, so that there may be no report.
     """
 
     disks: int
@@ -47,6 +49,7 @@ class Seen:
     thaw_status: int | None = None
     thaw_message: str | None = None
     report: Report | None = None
+    damaged: bool = False
 
     @property
     def is_strict(self) -> bool:
@@ -154,6 +157,8 @@ def _of_veto(seen: Seen) -> _Finding:
     outcome = Outcome.ABORTED if aborted else Outcome.DEGRADED
     if seen.report is not None and seen.report.errors:
         return _Finding(level, outcome)
+    if seen.damaged:
+        return _Finding(level, outcome, (_error("IncorrectPluginhostFile", _DAMAGED),))
     wish = "no snapshot" if aborted else "a snapshot without a freeze"
     return _Finding(level, outcome, (_error("HookVeto", f"the guest's hook asked for {wish}"),))
 
@@ -208,6 +213,9 @@ def _of_missing_report(seen: Seen) -> _Finding:
     if seen.hook is False:
         warning = "HookMissing: quiesce-guest's hook is not in the agent; no application was held"
         return _Finding(level, warnings=(warning,))
+    if seen.damaged:
+        error = _error("IncorrectPluginhostFile", _DAMAGED)
+        return _Finding(level, Outcome.DEGRADED, (error,))
     error = _error("GuestReportUnavailable", "the guest's own report cannot be read")
     if seen.hook:
         error = replace(error, action=_SEE_HOOK)

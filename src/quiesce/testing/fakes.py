@@ -17,6 +17,7 @@ from quiesce.ports import (
     FreezeAnswer,
     GuestOutlook,
     MachineFacts,
+    Renewal,
     SnapshotDisk,
     ThawAnswer,
 )
@@ -58,6 +59,7 @@ class FakeGuest:
     thawed: ThawAnswer = field(default_factory=lambda: ThawAnswer(2))
     has_report: bool = True
     report_changes: dict[str, Any] = field(default_factory=dict)
+    renewal: Renewal = field(default_factory=lambda: Renewal(renewed=True, why="it was damaged"))
     events: list[str] = field(default_factory=list)
     is_at_rest: bool = False
 
@@ -82,6 +84,11 @@ class FakeGuest:
         """See `ports.Guest`."""
         self.events.append("report")
         return guest_report(session, **self.report_changes) if self.has_report else None
+
+    def renew(self, *, deadline: Deadline) -> Renewal:
+        """See `ports.Guest`."""
+        self.events.append("renew")
+        return self.renewal
 
     def close(self) -> None:
         """See `ports.Guest`."""

@@ -42,7 +42,7 @@ def test_it_holds_the_guest_set_and_nothing_of_the_host(tmp_path: Path) -> None:
         names = set(archive.namelist())
 
     parts = {name.split("/")[1] for name in names if name.startswith("quiesce/")}
-    assert "quiesce/guest/doors/qga-hook.sh" in names
+    assert "quiesce/guest/shipped/qga-hook.sh" in names
     assert {part for part in parts if "." not in part} == {"guest", "locale", "model", "system"}
     assert {part for part in parts if part.endswith(".py")} == {
         "__init__.py",

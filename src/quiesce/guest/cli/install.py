@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import install, install_boot, install_config
+from quiesce.guest import install, install_boot, install_config, install_mark, selfcheck
 from quiesce.guest.cli import output
 from quiesce.system.deadline import Deadline
 from quiesce.system.process import run as run_program
@@ -61,12 +61,18 @@ def run(arguments: Namespace) -> int:
             action="chmod 755 {program}",
         )
     if arguments.door == "qga":
-        changes = [*install.install_qga(program), *install_boot.install_boot(program)]
-        return finish(changes, arguments)
+        return finish([*install.install_qga(program), *_install_program(program)], arguments)
     if arguments.restart:
         arguments.refuse("--restart is for a hook: a configuration counts at once")
-    changes = [*install_config.install_config(), *install_boot.install_boot(program)]
+    changes = [*install_config.install_config(), *_install_program(program)]
     return _finish_config(changes, arguments)
+
+
+def _install_program(program: str) -> list[Change]:
+    """Install what every installation has, whatever the door."""
+    is_single_file = selfcheck.archive_we_run_from() is not None
+    marks = install_mark.install_mark(program) if is_single_file else []
+    return [*marks, *install_boot.install_boot(program)]
 
 
 def finish(changes: Sequence[Change], arguments: Namespace) -> int:

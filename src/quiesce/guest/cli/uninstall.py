@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.guest import install, install_boot
+from quiesce.guest import install, install_boot, install_mark
 from quiesce.guest.cli.install import add_door_arguments, finish
 
 if TYPE_CHECKING:
@@ -18,5 +18,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Take the hook back, and what the boot runs."""
-    return finish([*install.uninstall_qga(), *install_boot.uninstall_boot()], arguments)
+    """Take the hook back, and what every installation has."""
+    changes = [
+        *install.uninstall_qga(),
+        *install_mark.uninstall_mark(),
+        *install_boot.uninstall_boot(),
+    ]
+    return finish(changes, arguments)
