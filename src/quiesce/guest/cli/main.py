@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ examples:
   quiesce-guest check
   quiesce-guest exec -- lvcreate -s -n snap -L 1G vg/data
   quiesce-guest install qga --restart
+  quiesce-guest explain IncorrectJSONConfigFile
 
 exit statuses: 0 done as configured, 1 unexpected error, 2 usage, 3 done but degraded, 4 aborted or
 refused, 5 the snapshot failed, 9 busy, 10 nothing there, 130 interrupted
@@ -46,6 +48,8 @@ refused, 5 the snapshot failed, 9 busy, 10 nothing there, 130 interrupted
 
 def run() -> None:
     """Run the program and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot show is shown as its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from quiesce.catalogue import phrase
 from quiesce.guest.printable import printable
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def story(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"  held {_ms(window['held_s'])}, frozen {_ms(window['frozen_s'])}")
     lines += [f"  warning: {warning}" for warning in report["warnings"]]
     for error in report["errors"]:
-        lines += [f"  {error['name']}: {error['message']}", f"    next: {error['action']}"]
+        then = phrase("next: {action}", action=error["action"])
+        lines += [f"  {error['name']}: {error['message']}", f"    {then}"]
     return lines
 
 
