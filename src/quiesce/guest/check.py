@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quiesce.catalogue import phrase
+from quiesce.errors import ExitStatus
+from quiesce.guest import obstacles
 from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
-from quiesce.guest.mounts import freeze_errors
 from quiesce.model.consistency import Outcome
-from quiesce.model.report import ReportedMount
+from quiesce.model.report import ReportedError, ReportedMount
 from quiesce.values import asdict, dataclass
 
 if TYPE_CHECKING:
-    from quiesce.errors import ExitStatus
     from quiesce.guest.decision import Decision
     from quiesce.guest.mounts import FreezePlan
+    from quiesce.guest.obstacles import Finding
     from quiesce.guest.settings import GuestSettings
+    from quiesce.guest.surroundings import Surroundings
 
 SCHEMA = "quiesce.check/1"
 
@@ -29,11 +32,17 @@ class Expectation:
     decision: Decision
     mounts: tuple[ReportedMount, ...]
     warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def exit_status(self) -> ExitStatus:
         """0 as configured, 3 where a lower level is to be expected, 4 where a run would abort."""
-        return self.decision.exit_status
+        lowers = any(finding.lowers for finding in self.findings)
+        return ExitStatus.DEGRADED if lowers and self._is_complete else self.decision.exit_status
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.decision.outcome is Outcome.COMPLETE
 
     def to_json(self) -> dict[str, Any]:
         """Return the document `quiesce.check/1`."""
@@ -48,26 +57,42 @@ class Expectation:
             "errors": [asdict(error) for error in self.decision.errors],
             "warnings": list(self.warnings),
             "notes": list(self.settings.notes),
+            "findings": [asdict(finding) for finding in self.findings],
+            "damaged": self.settings.is_damaged,
             "mounts": [asdict(mount) for mount in self.mounts],
         }
 
 
-def expect(settings: GuestSettings, plan: FreezePlan, *, disks: dict[str, Any]) -> Expectation:
+def expect(
+    settings: GuestSettings, plan: FreezePlan, around: Surroundings, *, disks: dict[str, Any]
+) -> Expectation:
     """Return what a backup with *settings* and *plan* would come to; *disks* as in the report."""
     failures = [Failure(Cause.REFUSED, error) for error in settings.refused]
-    before = _happened(settings, disks, failures)
-    if way_of_snapshot(before) is Way.FROZEN:
-        failures += [Failure(Cause.FREEZE, error, "freeze") for error in freeze_errors(plan)]
+    for failure in obstacles.failures(settings, plan, around):
+        happened = _happened(settings, disks, failures)
+        if failure.cause is not Cause.FREEZE or way_of_snapshot(happened) is Way.FROZEN:
+            failures.append(failure)
     happened = _happened(settings, disks, failures)
     way = way_of_snapshot(happened)
+    decision = decide(happened)
     return Expectation(
         settings=settings,
         disks=disks,
         way=way,
-        decision=decide(happened),
+        decision=decision,
         mounts=_mounts(plan, way),
         warnings=(*settings.warnings, *plan.warnings),
+        findings=(
+            *(_of_error(error) for error in decision.errors),
+            *(obstacles.warning(said) for said in (*settings.warnings, *plan.warnings)),
+            *obstacles.findings(settings, around),
+            *(obstacles.info(said) for said in settings.notes),
+        ),
     )
+
+
+def _of_error(error: ReportedError) -> Finding:
+    return obstacles.Finding("error", error.name, error.message, error.action, lowers=True)
 
 
 def _happened(settings: GuestSettings, disks: dict[str, Any], failures: list[Failure]) -> Happened:
@@ -96,6 +121,7 @@ def _mounts(plan: FreezePlan, way: Way) -> tuple[ReportedMount, ...]:
     return (*planned, *plan.left_out)
 
 
+_WORDS = {"warning": "warning", "info": "note"}
 _WHY_NOT = {
     Way.UNFROZEN: "nothing will be frozen",
     Way.NO_SNAPSHOT: "there will be no snapshot",
@@ -114,10 +140,10 @@ def told(expectation: Expectation) -> list[str]:
         ]
     lines.append(f"disks          {expectation.disks['count']}")
     lines += [_told_mount(mount) for mount in expectation.mounts]
-    lines += [f"note: {note}" for note in settings.notes]
-    lines += [f"warning: {warning}" for warning in expectation.warnings]
-    for error in decision.errors:
-        lines += [f"{error.name}: {error.message}", f"  next: {error.action}"]
+    for finding in expectation.findings:
+        lines.append(f"{finding.name or _WORDS[finding.severity]}: {finding.what}")
+        if finding.action is not None:
+            lines.append("  " + phrase("next: {action}", action=finding.action))
     lines.append(_verdict(decision))
     return lines
 

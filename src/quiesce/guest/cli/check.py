@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from quiesce.guest import devices, durable, settings
+from quiesce.guest import devices, durable, settings, surroundings
 from quiesce.guest.check import expect, told
 from quiesce.guest.cli import orders, output
 from quiesce.guest.mounts import plan_freeze
@@ -53,7 +53,8 @@ def print_expectation(*, disks: int | None, plugin_config: str | None, as_json: 
     counted = {"count": disks, "source": "host"}
     if disks is None:
         counted = {"count": devices.count_disks(), "source": "guest"}
-    expectation = expect(found, plan, disks=counted)
+    around = surroundings.look(found, plan.mounts)
+    expectation = expect(found, plan, around, disks=counted)
     if as_json:
         output.document(expectation.to_json())
     else:
