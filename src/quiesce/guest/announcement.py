@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -10,7 +11,7 @@ from quiesce.guest.locking import RUN_DIR
 from quiesce.system import ulid
 from quiesce.values import dataclass
 
-_FILE = RUN_DIR / "announced.json"
+_FILE = f"{RUN_DIR}/announced.json"
 _VALID_S = 120.0
 _MOST_BYTES = 4096
 _MOST_DISKS = 1024
@@ -27,13 +28,14 @@ class Announcement:
 
 def put(session: str, disks: int) -> None:
     """Announce *session*, for the next two minutes and one hold; raises OSError."""
-    RUN_DIR.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(RUN_DIR, 0o700)
     document = {"session": session, "disks": disks, "at_s": time.clock_gettime(time.CLOCK_BOOTTIME)}
-    new = _FILE.with_suffix(".new")
+    new = f"{_FILE}.new"
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         json.dump(document, file)
-    new.replace(_FILE)
+    os.replace(new, _FILE)
 
 
 def take() -> Announcement | None:
@@ -42,9 +44,9 @@ def take() -> Announcement | None:
     One that the host wrote as a file by itself has no moment in it: the file's own counts.
     """
     try:
-        with _FILE.open("rb") as file:
+        with open(_FILE, "rb") as file:
             data, written_at = file.read(_MOST_BYTES), os.fstat(file.fileno()).st_mtime
-        _FILE.unlink()
+        os.unlink(_FILE)
         document = json.loads(data)
         session, disks, at_s = document["session"], document["disks"], document.get("at_s")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 
 from quiesce.errors import QuiesceError
 from quiesce.system.deadline import Deadline
 from quiesce.system.process import run
 
-_SYSTEMD = Path("/run/systemd/system")
-_HIERARCHIES = Path("/sys/fs/cgroup")
+_SYSTEMD = "/run/systemd/system"
+_HIERARCHIES = "/sys/fs/cgroup"
 _LIMIT_S = 5.0
 _POLL_S = 0.005
 
@@ -23,7 +22,7 @@ def leave(unit: str) -> None:
     Elsewhere, and where systemd refuses, into the root of every hierarchy that lets us. Where
     nothing lets us the process stays where it is.
     """
-    if not (_SYSTEMD.is_dir() and _adopted_by_systemd(unit)):
+    if not (os.path.isdir(_SYSTEMD) and _adopted_by_systemd(unit)):
         _move_to_root()
 
 
@@ -54,10 +53,20 @@ def _start_scope(unit: str, pid: int) -> list[str]:
 
 
 def _membership() -> str:
-    return Path("/proc/self/cgroup").read_text(encoding="ascii", errors="replace")
+    with open("/proc/self/cgroup", encoding="ascii", errors="replace") as file:
+        return file.read()
 
 
 def _move_to_root() -> None:
-    for procs in (_HIERARCHIES / "cgroup.procs", *_HIERARCHIES.glob("*/cgroup.procs")):
-        with contextlib.suppress(OSError):
-            procs.write_text(str(os.getpid()), encoding="ascii")
+    with contextlib.suppress(OSError):
+        for name in (".", *os.listdir(_HIERARCHIES)):
+            with contextlib.suppress(OSError):
+                _enter(f"{_HIERARCHIES}/{name}")
+
+
+def _enter(cgroup: str) -> None:
+    procs = os.open(f"{cgroup}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(procs, str(os.getpid()).encode())
+    finally:
+        os.close(procs)

@@ -40,10 +40,10 @@ class CommandSnapshot:
     def __init__(self, argv: Sequence[str], *, session: str, stdout: int) -> None:
         self._name = argv[0]
         program = command.find(argv[0])
-        self._home = RUN_DIR / f"{session}.home"
-        own = {"HOME": str(self._home), "TMPDIR": str(self._home)}
+        self._home = f"{RUN_DIR}/{session}.home"
+        own = {"HOME": self._home, "TMPDIR": self._home}
         try:
-            self._home.mkdir(mode=0o700)
+            os.mkdir(self._home, 0o700)
         except OSError:  # nothing can be at rest then, and any directory will do
             own = {}
         self._command = command.prepare(program, argv, env={**os.environ, **own}, stdout=stdout)

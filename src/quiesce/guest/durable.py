@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
@@ -40,8 +39,8 @@ def write(current: Record, plugins: Sequence[Plugin]) -> None:
     """Put down that all *plugins* are about to be held, in this order; raises OSError."""
     held = [Held(plugin.source, plugin.post, "failed") for plugin in plugins]
     document = {"boot_id": _boot_id(), "record": replace(current, held=held).to_json()}
-    Path(FILE).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    replace_durably(Path(FILE), json.dumps(document).encode())
+    os.makedirs(os.path.dirname(FILE), mode=0o755, exist_ok=True)
+    replace_durably(FILE, json.dumps(document).encode())
 
 
 def read() -> Record | None:
@@ -75,9 +74,9 @@ def warning(reason: str) -> str:
 
 def obstacle() -> str | None:
     """Return the warning that a session would give now; writes nothing."""
-    place = Path(FILE).parent
-    while not place.exists():
-        place = place.parent
+    place = os.path.dirname(FILE)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
     if not os.access(place, os.W_OK | os.X_OK):
         return warning(phrase("{place} cannot be written", place=place))
     space = os.statvfs(place)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from quiesce.guest.locking import RUN_DIR
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MOST_BYTES = 64 * 1024
 
 
-def path_of(session: str) -> Path:
+def path_of(session: str) -> str:
     """Return the file that the scripts of *session* append to."""
-    return RUN_DIR / f"{session}.facts"
+    return f"{RUN_DIR}/{session}.facts"
 
 
 def begin(session: str) -> None:
     """Make the file, empty; raises OSError."""
-    path_of(session).write_bytes(b"")
+    with open(path_of(session), "wb"):
+        pass
 
 
 def collect(session: str) -> dict[str, str]:
@@ -40,7 +37,7 @@ def collect(session: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, sign, value in pairs if sign and name.strip()}
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str) -> bytes:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     with open(os.open(path, flags), "rb") as file:
         is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
@@ -50,4 +47,4 @@ def _read(path: Path) -> bytes:
 def clear(session: str) -> None:
     """Take the file away."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path_of(session).unlink()
+        os.unlink(path_of(session))

@@ -8,15 +8,15 @@ while a window is open, but all that time: a door or the snapshot command may fr
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
-_SWITCH = Path("/sys/kernel/rcu_expedited")
+_SWITCH = "/sys/kernel/rcu_expedited"
 
 
 def is_off() -> bool:
     """Return whether it is there and off: who switches it on has to switch it off again."""
     try:
-        return _SWITCH.read_text(encoding="ascii").strip() == "0"
+        with open(_SWITCH, encoding="ascii") as switch:
+            return switch.read().strip() == "0"
     except OSError:
         return False
 
@@ -32,5 +32,6 @@ def end() -> None:
 
 
 def _switch(value: str) -> None:
-    with contextlib.suppress(OSError):  # without the right to it, the machine hurries or does not
-        _SWITCH.write_text(value, encoding="ascii")
+    # Without the right to it, the machine hurries or does not.
+    with contextlib.suppress(OSError), open(_SWITCH, "w", encoding="ascii") as switch:
+        switch.write(value)

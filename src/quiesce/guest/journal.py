@@ -9,8 +9,8 @@ import os
 from quiesce.guest import record
 from quiesce.guest.locking import RUN_DIR
 
-_FILE = RUN_DIR / "session.json"
-_NEW = RUN_DIR / "session.json.new"
+_FILE = f"{RUN_DIR}/session.json"
+_NEW = f"{RUN_DIR}/session.json.new"
 
 
 def write(current: record.Record) -> None:
@@ -19,13 +19,14 @@ def write(current: record.Record) -> None:
     descriptor = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-    _NEW.replace(_FILE)
+    os.replace(_NEW, _FILE)
 
 
 def read() -> record.Record | None:
     """Return the record of the session that is at rest or died; None where there is none."""
     try:
-        document = json.loads(_FILE.read_bytes())
+        with open(_FILE, "rb") as file:
+            document = json.load(file)
     except FileNotFoundError:
         return None
     return record.from_json(document)
@@ -34,4 +35,4 @@ def read() -> record.Record | None:
 def clear() -> None:
     """Say that nothing is at rest any more."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        _FILE.unlink()
+        os.unlink(_FILE)

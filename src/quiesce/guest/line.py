@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from quiesce.guest.locking import RUN_DIR
 from quiesce.values import dataclass
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOORS = ("hold", "qga")
 REQUESTS = "req"
@@ -60,38 +56,39 @@ class Answer:
     status: int
 
 
-def create(door: str, directory: Path = RUN_DIR) -> Line:
+def create(door: str, directory: str = RUN_DIR) -> Line:
     """Make the FIFOs of *door* anew and return the session's end of them; raises OSError."""
     remove(directory)
-    aside = directory / _ASIDE
-    aside.mkdir(mode=0o700)
+    aside = f"{directory}/{_ASIDE}"
+    os.mkdir(aside, 0o700)
     for name in (REQUESTS, ANSWERS):
-        os.mkfifo(aside / name, 0o600)
+        os.mkfifo(f"{aside}/{name}", 0o600)
     flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
-    line = Line(os.open(aside / REQUESTS, flags), os.open(aside / ANSWERS, flags))
-    aside.rename(directory / door)
+    line = Line(os.open(f"{aside}/{REQUESTS}", flags), os.open(f"{aside}/{ANSWERS}", flags))
+    os.rename(aside, f"{directory}/{door}")
     return line
 
 
-def remove(directory: Path = RUN_DIR) -> None:
+def remove(directory: str = RUN_DIR) -> None:
     """Take away FIFOs that a session left, whichever its door."""
-    aside = directory / _ASIDE
-    for place in (aside, *(directory / door for door in DOORS)):
+    aside = f"{directory}/{_ASIDE}"
+    for place in (aside, *(f"{directory}/{door}" for door in DOORS)):
         with contextlib.suppress(FileNotFoundError):
-            place.rename(aside)
+            os.rename(place, aside)
             for name in (REQUESTS, ANSWERS):
-                (aside / name).unlink(missing_ok=True)
-            aside.rmdir()
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{aside}/{name}")
+            os.rmdir(aside)
 
 
-def ask(request: str, door: str, directory: Path = RUN_DIR) -> Answer | None:
+def ask(request: str, door: str, directory: str = RUN_DIR) -> Answer | None:
     """Send *request* and wait for the answer; None where *door* holds nothing."""
     try:
-        requests = os.open(directory / door / REQUESTS, os.O_RDWR | os.O_CLOEXEC)
-        writing = os.open(directory / door / ANSWERS, os.O_RDWR | os.O_CLOEXEC)
+        requests = os.open(f"{directory}/{door}/{REQUESTS}", os.O_RDWR | os.O_CLOEXEC)
+        writing = os.open(f"{directory}/{door}/{ANSWERS}", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    answers = os.open(directory / door / ANSWERS, os.O_RDONLY | os.O_CLOEXEC)
+    answers = os.open(f"{directory}/{door}/{ANSWERS}", os.O_RDONLY | os.O_CLOEXEC)
     os.close(writing)
     os.write(requests, f"{request}\n".encode())
     with os.fdopen(answers, encoding="ascii") as lines:

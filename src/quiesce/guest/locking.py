@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -13,7 +13,7 @@ from quiesce.errors import QuiesceError
 if TYPE_CHECKING:
     from quiesce.system.deadline import Deadline
 
-RUN_DIR = Path("/run/quiesce")
+RUN_DIR = "/run/quiesce"
 _POLL_S = 0.02
 
 
@@ -25,9 +25,10 @@ def acquire() -> int:
     used.
     """
     try:
-        RUN_DIR.mkdir(mode=0o700, exist_ok=True)
-        RUN_DIR.chmod(0o700)
-        descriptor = os.open(RUN_DIR / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(RUN_DIR, 0o700)
+        os.chmod(RUN_DIR, 0o700)
+        descriptor = os.open(f"{RUN_DIR}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise QuiesceError(
             "GuardUnavailable", "cannot use {path}: {reason}", path=RUN_DIR, reason=exc.strerror

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
@@ -17,31 +16,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The second is used where the first cannot be written.
-DIRECTORIES = (Path(log_file.DIRECTORY, "reports"), RUN_DIR / "reports")
+DIRECTORIES = (f"{log_file.DIRECTORY}/reports", f"{RUN_DIR}/reports")
 
 _MOST_KEPT = 100
+_SUFFIX = ".json"
 
 
-def write(document: Mapping[str, Any], directory: Path) -> None:
+def write(document: Mapping[str, Any], directory: str) -> None:
     """Keep a report in *directory*, durably; the last hundred are kept. Raises OSError."""
-    os.close(log_file.open_directory(str(directory.parent)))
-    os.close(log_file.open_directory(str(directory)))
+    os.close(log_file.open_directory(os.path.dirname(directory)))
+    os.close(log_file.open_directory(directory))
     data = json.dumps(document, indent=1).encode() + b"\n"
-    replace_durably(directory / f"{document['session']}.json", data)
-    for old in sorted(directory.glob("*.json"), key=_written_at)[:-_MOST_KEPT]:
+    replace_durably(f"{directory}/{document['session']}{_SUFFIX}", data)
+    for old in sorted(_in(directory), key=_written_at)[:-_MOST_KEPT]:
         with contextlib.suppress(OSError):  # another session takes them away too
-            old.unlink()
+            os.unlink(old)
 
 
 def find(session: str | None) -> dict[str, Any]:
     """Return the report of *session*, or the last one. Raises QuiesceError ReportNotFound."""
-    found = [path for path in _all() if session in (None, path.stem)]
+    found = [path for directory in DIRECTORIES for path in _in(directory)]
+    if session is not None:
+        found = [path for path in found if os.path.basename(path) == session + _SUFFIX]
     if not found:
         if session is None:
             raise QuiesceError("ReportNotFound", "there is no report")
         message = "there is no report of session {session}"
         raise QuiesceError("ReportNotFound", message, session=session)
-    document: dict[str, Any] = json.loads(max(found, key=_written_at).read_bytes())
+    with open(max(found, key=_written_at), "rb") as file:
+        document: dict[str, Any] = json.load(file)
     return document
 
 
@@ -53,12 +56,17 @@ def exists(session: str, *, started_at: str) -> bool:
         return False
 
 
-def _all() -> list[Path]:
-    return [path for directory in DIRECTORIES for path in directory.glob("*.json")]
-
-
-def _written_at(path: Path) -> int:
+def _in(directory: str) -> list[str]:
+    """Return the paths of the reports in *directory*; none where there is no such directory."""
     try:
-        return path.stat().st_mtime_ns
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [f"{directory}/{name}" for name in names if name.endswith(_SUFFIX) and name[0] != "."]
+
+
+def _written_at(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
     except OSError:
         return 0

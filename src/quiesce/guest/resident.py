@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 
 from quiesce.guest.libc import lock_memory
 
@@ -14,13 +13,13 @@ _NEVER = "-1000"
 def spare_from_shortage() -> None:
     """Put this process out of reach of the OOM killer, where we may."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_NEVER, encoding="ascii")
+        _adjust_score(_NEVER)
 
 
 def expose_to_shortage() -> None:
     """Let the OOM killer see this process as any other again."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("0", encoding="ascii")
+        _adjust_score("0")
 
 
 def stay_resident() -> None:
@@ -33,3 +32,8 @@ def stay_resident() -> None:
     with contextlib.suppress(OSError):
         policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
         os.sched_setscheduler(0, policy, os.sched_param(1))
+
+
+def _adjust_score(score: str) -> None:
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(score)

@@ -8,16 +8,16 @@ so that no limit of whoever called us ends a script.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import signal
 import time
-from pathlib import Path
 
 from quiesce.system.deadline import Deadline
 from quiesce.values import dataclass
 
 MOST_PROCESSES = 4096
-HIERARCHIES = Path("/sys/fs/cgroup")
+HIERARCHIES = "/sys/fs/cgroup"
 
 _PREFIX = "quiesce-script-"
 _LEFT = "trusted.quiesce-left"
@@ -29,19 +29,19 @@ _LOOK_AGAIN_S = 0.002
 class ScriptCgroup:
     """One control group, in each hierarchy in which it could be made: none, where none could."""
 
-    directories: tuple[Path, ...]
+    directories: tuple[str, ...]
 
     def enter(self) -> None:
         """Move this process into it; where that is refused it stays where it is."""
         for directory in self.directories:
-            _write(directory / "cgroup.procs", "0")
+            _write(f"{directory}/cgroup.procs", "0")
 
     def kill(self) -> int:
         """Kill all that is in it, however fast it forks; how many are left after 5 s."""
         deadline = Deadline.after(_KILL_LIMIT_S)
         for directory in self.directories:
-            _write(directory / "pids.max", "0")
-            _write(directory / "cgroup.kill", "1")
+            _write(f"{directory}/pids.max", "0")
+            _write(f"{directory}/cgroup.kill", "1")
         while (members := self.members()) and not deadline.passed():
             for pid in members:
                 with contextlib.suppress(ProcessLookupError):
@@ -53,9 +53,9 @@ class ScriptCgroup:
         """Return the process ids of all that is in it."""
         found: set[int] = set()
         for directory in self.directories:
-            with contextlib.suppress(OSError):
-                text = (directory / "cgroup.procs").read_text(encoding="ascii")
-                found.update(int(pid) for pid in text.split())
+            procs = f"{directory}/cgroup.procs"
+            with contextlib.suppress(OSError), open(procs, encoding="ascii") as file:
+                found.update(int(pid) for pid in file.read().split())
         return found
 
     def leave(self) -> None:
@@ -65,7 +65,7 @@ class ScriptCgroup:
         """
         for directory in self.directories:
             if not _removed(directory):
-                _write(directory / "pids.max", "max")
+                _write(f"{directory}/pids.max", "max")
                 with contextlib.suppress(OSError):
                     os.setxattr(directory, _LEFT, b"1")
 
@@ -76,9 +76,9 @@ def make(session: str, phase: str) -> ScriptCgroup:
     made = []
     for hierarchy in _hierarchies():
         with contextlib.suppress(OSError):
-            (hierarchy / name).mkdir()
-            made.append(hierarchy / name)
-            _write(hierarchy / name / "pids.max", str(MOST_PROCESSES))
+            os.mkdir(f"{hierarchy}/{name}")
+            made.append(f"{hierarchy}/{name}")
+            _write(f"{hierarchy}/{name}/pids.max", str(MOST_PROCESSES))
     return ScriptCgroup(tuple(made))
 
 
@@ -104,36 +104,40 @@ def _prefix(session: str, phase: str) -> str:
     return f"{_PREFIX}{session}-{phase}-"
 
 
-def _hierarchies() -> list[Path]:
-    v2 = [HIERARCHIES, HIERARCHIES / "unified"]
-    found = [each for each in (*v2, HIERARCHIES / "pids") if _is_hierarchy(each)]
-    return found or [each for each in (HIERARCHIES / "systemd",) if _is_hierarchy(each)]
+def _hierarchies() -> list[str]:
+    known = (HIERARCHIES, f"{HIERARCHIES}/unified", f"{HIERARCHIES}/pids")
+    found = [each for each in known if _is_hierarchy(each)]
+    return found or [each for each in (f"{HIERARCHIES}/systemd",) if _is_hierarchy(each)]
 
 
-def _is_hierarchy(directory: Path) -> bool:
-    return (directory / "cgroup.procs").exists()
+def _is_hierarchy(directory: str) -> bool:
+    return os.path.exists(f"{directory}/cgroup.procs")
 
 
-def _found(pattern: str) -> list[Path]:
-    return [path for hierarchy in _hierarchies() for path in hierarchy.glob(pattern)]
+def _found(pattern: str) -> list[str]:
+    return [
+        f"{hierarchy}/{name}"
+        for hierarchy in _hierarchies()
+        for name in fnmatch.filter(os.listdir(hierarchy), pattern)
+    ]
 
 
-def _removed(directory: Path) -> bool:
+def _removed(directory: str) -> bool:
     try:
-        directory.rmdir()
+        os.rmdir(directory)
     except OSError:
         return False
     return True
 
 
-def _is_left(directory: Path) -> bool:
+def _is_left(directory: str) -> bool:
     try:
         return bool(os.getxattr(directory, _LEFT))
     except OSError:
         return False
 
 
-def _write(file: Path, text: str) -> bool:
+def _write(file: str, text: str) -> bool:
     """Write a file of the kernel's that need not be there; whether it took it."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)

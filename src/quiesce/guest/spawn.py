@@ -64,7 +64,7 @@ def _become(main: Callable[[], None], *, keep: Collection[int]) -> None:
 
         with (
             contextlib.suppress(OSError),
-            open(RUN_DIR / "crash.log", "a", encoding="utf-8") as log,
+            open(f"{RUN_DIR}/crash.log", "a", encoding="utf-8") as log,
         ):
             log.write(traceback.format_exc())
         raise

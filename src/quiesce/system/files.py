@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
-def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def replace_durably(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
     """Put *data* at *path*, in place of what is there.
 
     When this returns, data and name are on the disk. If it raises, the old content is whole.
     """
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    above, name = os.path.split(path)
+    directory = os.open(above or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temporary = f".{path.name}.{os.urandom(4).hex()}"
+        temporary = f".{name}.{os.urandom(4).hex()}"
         _write_new(directory, temporary, data, mode)
         try:
-            os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
             os.unlink(temporary, dir_fd=directory)
             raise
@@ -28,18 +25,19 @@ def replace_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.close(directory)
 
 
-def create_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def create_durably(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600) -> None:
     """Put *data* at *path*, where nothing is.
 
     When this returns, data and name are on the disk. Raises FileExistsError where there is
     something, of whatever kind; if it raises, nothing is added.
     """
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    above, name = os.path.split(path)
+    directory = os.open(above or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        temporary = f".{path.name}.{os.urandom(4).hex()}"
+        temporary = f".{name}.{os.urandom(4).hex()}"
         _write_new(directory, temporary, data, mode)
         try:
-            os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.link(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
         finally:
             os.unlink(temporary, dir_fd=directory)
         os.fsync(directory)
