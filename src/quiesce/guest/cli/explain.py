@@ -27,6 +27,7 @@ are those of Azure Backup's page and of Microsoft's extension.
 
 exit statuses: 0 explained, 2 there is no such error
 """
+_FEWEST_LETTERS = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,8 +67,10 @@ def find(word: str) -> ErrorKind | None:
 def alike(word: str) -> list[str]:
     """Return the names that have *word* in them, else the one that it is most like."""
     having = [name for name in KINDS if word.lower() in name.lower()]
+    if having and len(word) >= _FEWEST_LETTERS:
+        return having
     best = nearest(word, KINDS)
-    return having or ([] if best is None else [best])
+    return [] if best is None else [best]
 
 
 def told(kind: ErrorKind) -> list[str]:
