@@ -271,7 +271,7 @@ def _unit(session: str, command: Sequence[str]) -> list[str]:
         "--quiet",
         "--collect",
         f"--unit=quiesce-undo-{session}",
-        "--property=Restart=no",
+        "--property=Restart=on-failure",
         "--property=RestartSec=100ms",
         "--",
         *command,
