@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> ExitStatus:
         output.error(exc)
         return exc.exit_status
     except (KeyboardInterrupt, click.Abort):
-        output.error(QuiesceError("Interrupted", "interrupted; everything was undone"))
+        said = "interrupted; what was under way is undone, a finished recovery point stays"
+        output.error(QuiesceError("Interrupted", said))
         return ExitStatus.INTERRUPTED
     except Exception as exc:  # noqa: BLE001  # a bug must still end with a status and its details
         output.unexpected(f"unexpected error: {exc!r}{_keep_details()}")
