@@ -193,7 +193,9 @@ def _is_answered(thaw: ThawAnswer) -> bool:
 
 
 def _read_report(guest: Guest | None, account: Account) -> None:
-    if guest is not None and account.outlook.agent and account.outlook.hook is not False:
+    outlook = account.outlook
+    is_mute = outlook.damaged and outlook.hook is None
+    if guest is not None and outlook.agent and outlook.hook is not False and not is_mute:
         account.report = guest.report(session=account.session, deadline=Deadline.after(_REPORT_S))
 
 

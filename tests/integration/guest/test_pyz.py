@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from guest_box import SOURCE, Box
+from tools.guest_program import build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from guest_box import Box
+
 pytestmark = pytest.mark.integration
-
-TOOL = SOURCE.parent.parent / "tools" / "build_pyz.py"
-
-
-def build(directory: Path) -> Path:
-    """Build from a copy of the checkout's parts, so that the checkout's own file stays."""
-    (directory / "tools").mkdir(parents=True)
-    (directory / "tools/build_pyz.py").write_bytes(TOOL.read_bytes())
-    (directory / "src").mkdir()
-    (directory / "src/quiesce").symlink_to(SOURCE)
-    subprocess.run(
-        [sys.executable, str(directory / "tools/build_pyz.py")], check=True, capture_output=True
-    )
-    return directory / "build/quiesce-guest.pyz"
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:

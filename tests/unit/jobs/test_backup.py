@@ -14,7 +14,7 @@ import pytest
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.jobs.backup import Machine, backup
 from quiesce.model.consistency import ConsistencyLevel, Outcome
-from quiesce.ports import FreezeAnswer, GuestOutlook, ThawAnswer
+from quiesce.ports import FreezeAnswer, GuestOutlook, Renewal, ThawAnswer
 from quiesce.testing.failpoints import Failpoints
 from quiesce.testing.fakes import FakeGuard, FakeGuest, FakeProvider, FakeVault, SilentProgress
 from quiesce.vault.repository import Vault
@@ -155,6 +155,44 @@ def test_a_machine_without_a_way_to_an_agent_is_degraded() -> None:
 
     assert [error.name for error in run.errors] == ["AgentUnavailable"]
     assert run.outcome is Outcome.DEGRADED
+
+
+def test_a_damaged_guest_is_renewed_for_the_next_backup_when_this_one_s_window_is_over() -> None:
+    stage = Stage()
+    stage.guest.outlook = GuestOutlook(agent=True, hook=True, damaged=True)
+    run = stage.run()
+
+    assert stage.events.index("thaw") < stage.events.index("renew")
+    assert run.point is not None
+    assert any("the next backup runs scripts again" in warning for warning in run.warnings)
+
+
+def test_a_damaged_guest_whose_backup_is_aborted_is_renewed_too() -> None:
+    stage = Stage()
+    stage.guest.outlook = GuestOutlook(agent=True, hook=True, damaged=True)
+    stage.guest.frozen = FreezeAnswer(None, hook_status=4)
+    run = stage.run()
+
+    assert run.outcome is Outcome.ABORTED
+    assert "renew" in stage.events
+
+
+def test_what_to_type_is_said_where_a_damaged_guest_may_not_be_renewed() -> None:
+    stage = Stage()
+    stage.guest.outlook = GuestOutlook(agent=True, hook=True, damaged=True)
+    stage.guest.renewal = Renewal(renewed=False, why="a package owns it", command="dnf reinstall")
+    run = stage.run()
+
+    assert any(
+        "a package owns it; in the guest: dnf reinstall" in warning for warning in run.warnings
+    )
+
+
+def test_a_guest_that_is_not_damaged_is_not_renewed() -> None:
+    stage = Stage()
+    stage.run()
+
+    assert "renew" not in stage.events
 
 
 def test_a_paused_machine_is_not_asked_anything() -> None:

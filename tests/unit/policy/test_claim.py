@@ -294,3 +294,28 @@ def test_no_claim_goes_beyond_its_evidence(seen: Seen) -> None:
     assert claimed.keep == (claimed.outcome.rank < ABORTED.rank)
     if seen.freeze_status == 4 and seen.agent and seen.running and not seen.is_quiesced:
         assert not claimed.keep
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "outcome"),
+    [
+        ({}, FILESYSTEM, DEGRADED),
+        ({"freeze_enabled": False, "frozen": None, "freeze_status": 3}, CRASH, DEGRADED),
+        ({"frozen": None, "freeze_status": 4}, NONE, ABORTED),
+    ],
+)
+def test_a_damaged_guest_without_a_report_is_called_damaged(
+    changes: dict[str, Any], level: ConsistencyLevel, outcome: Outcome
+) -> None:
+    claimed = claim(good(report=None, hook=None, damaged=True, **changes))
+
+    assert (claimed.level, claimed.outcome) == (level, outcome)
+    assert names(claimed) == ["IncorrectPluginhostFile"]
+
+
+def test_a_damaged_guest_s_own_report_says_it_already() -> None:
+    report = guest_report(
+        "01", reached=FILESYSTEM, outcome=DEGRADED, errors=reported("SnapshotFailed")
+    )
+
+    assert names(claim(good(report=report, damaged=True))) == ["SnapshotFailed"]
