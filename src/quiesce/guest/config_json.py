@@ -8,6 +8,8 @@ from json import JSONDecodeError, decoder
 from typing import Any
 
 from quiesce.catalogue import phrase
+from quiesce.guest.excerpt import excerpt
+from quiesce.guest.place import Place
 from quiesce.values import dataclass
 
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -15,17 +17,6 @@ _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None}
 _MOST_DEPTH = 32
 _BOM = "\ufeff"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place in a text; both count from 1."""
-
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return phrase("line {line}, column {column}", line=self.line, column=self.column)
 
 
 class NotJsonError(ValueError):
@@ -52,7 +43,7 @@ class Value:
         if isinstance(self.content, list):
             return phrase("a list")
         if isinstance(self.content, str):
-            return phrase('the string "{text}"', text=self.content[:60])
+            return phrase('the string "{text}"', text=excerpt(self.content))
         words = {True: "true", False: "false", None: "null"}
         is_word = self.content is None or isinstance(self.content, bool)
         if is_word:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
+from quiesce.guest.excerpt import MOST_TOLD, excerpt, first_of
 from quiesce.guest.nearest import nearest
 from quiesce.values import dataclass, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from quiesce.guest.ini import Entry
 
 MOST_DEADLINE_S = 3600.0
@@ -41,7 +44,7 @@ def parse(data: bytes, *, source: str) -> GuestConf:
         conf = GuestConf()
     if reading.errors:
         conf = GuestConf(has_app=conf.has_app)
-    return replace(conf, errors=tuple(reading.errors), warnings=tuple(reading.warnings))
+    return reading.told(conf)
 
 
 class _Reading:
@@ -51,6 +54,20 @@ class _Reading:
         self._source = source
         self.errors: list[QuiesceError] = []
         self.warnings: list[str] = []
+
+    def told(self, conf: GuestConf) -> GuestConf:
+        """Return *conf* with what was found, of very many the first and the number of others."""
+        return replace(
+            conf,
+            errors=first_of(self.errors, self._more_errors),
+            warnings=first_of(
+                self.warnings, lambda count: f"{self._source}: {count} more are like that"
+            ),
+        )
+
+    def _more_errors(self, count: int) -> QuiesceError:
+        message = "{source}: {count} more are wrong"
+        return QuiesceError("IncorrectGuestConf", message, source=self._source, count=count)
 
     def wrong(self, said: str) -> None:
         """Keep one error."""
@@ -67,11 +84,11 @@ class _Reading:
                 has_app = True
                 self._read_app(name, entries)
             elif name not in _KNOWN:
-                self._warn(f"section [{name}] is unknown and ignored", name, tuple(_KNOWN))
+                self._warn(f"section [{excerpt(name)}] is unknown and ignored", name, [*_KNOWN])
             else:
                 for key in entries:
                     if key not in _KNOWN[name]:
-                        said = f"line {entries[key].line}: {key} is unknown and ignored"
+                        said = f"{entries[key].key_place}: {excerpt(key)} is unknown and ignored"
                         self._warn(said, key, _KNOWN[name])
         freeze = sections.get("freeze", {})
         scripts = sections.get("scripts", {})
@@ -89,10 +106,11 @@ class _Reading:
     def _read_app(self, name: str, entries: dict[str, Entry]) -> None:
         kind = entries.get("type")
         if kind is None:
-            self.wrong(phrase("[{section}] has no type", section=name))
+            self.wrong(phrase("[{section}] has no type", section=excerpt(name)))
         else:
-            template = "line {line}: [{section}] has a type that is unknown here: {type}"
-            self.wrong(phrase(template, line=kind.line, section=name, type=kind.value))
+            template = "{place}: [{section}] has a type that is unknown here: {type}"
+            section, found = excerpt(name), excerpt(kind.value)
+            self.wrong(phrase(template, place=kind.place, section=section, type=found))
 
     def _paths(self, entry: Entry | None) -> tuple[str, ...]:
         if entry is None:
@@ -100,8 +118,8 @@ class _Reading:
         paths = tuple(path.strip() for path in entry.value.split(",") if path.strip())
         for path in paths:
             if not path.startswith("/"):
-                template = "line {line}: skip has {path!r}, which is no absolute path"
-                self.wrong(phrase(template, line=entry.line, path=path))
+                template = "{place}: skip has {path!r}, which is no absolute path"
+                self.wrong(phrase(template, place=entry.place, path=excerpt(path)))
         return paths
 
     def _freeze_timeout(self, freeze: dict[str, Entry], deadline_s: float) -> float:
@@ -114,23 +132,19 @@ class _Reading:
         entry = section.get(key)
         if entry is None:
             return default
-        try:
-            seconds = float(entry.value)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            template = "line {line}: {key} is {found!r}; allowed is {allowed}"
-            allowed = phrase("a number of seconds, more than 0")
-            said = phrase(template, line=entry.line, key=key, found=entry.value, allowed=allowed)
-            self.wrong(said)
+        seconds = entry.seconds()
+        if seconds is None:
+            template = "{place}: {key} is {found!r}; allowed is {allowed}"
+            allowed, found = phrase("a number of seconds, more than 0"), excerpt(entry.value)
+            self.wrong(phrase(template, place=entry.place, key=key, found=found, allowed=allowed))
             return default
         if seconds > most:
             self.warnings.append(
-                f"{self._source}: line {entry.line}: {key} is {seconds:g}, {most:g} is used"
+                f"{self._source}: {entry.place}: {key} is {seconds:g}, {most:g} is used"
             )
         return min(seconds, most)
 
-    def _warn(self, message: str, word: str, known: tuple[str, ...]) -> None:
-        near = nearest(word, known)
+    def _warn(self, message: str, word: str, known: Sequence[str]) -> None:
+        near = nearest(word, known) if len(self.warnings) < MOST_TOLD else None
         hint = f"; did you mean {near}?" if near is not None else ""
         self.warnings.append(f"{self._source}: {message}{hint}")

@@ -5,22 +5,34 @@ from __future__ import annotations
 import re
 
 from quiesce.catalogue import phrase
+from quiesce.guest.excerpt import excerpt
+from quiesce.guest.place import Place
 from quiesce.values import dataclass
 
-_SECTION = re.compile(r"\[([^\[\]]+)\]\s*")
-_ENTRY = re.compile(r"([^=:\s][^=:]*?)\s*[=:]\s*(.*?)\s*")
+_SECTION = re.compile(r"\[([^\[\]]+)\]")
+_SIGN = re.compile(r"[=:]")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class NotIniError(ValueError):
-    """The text is no INI file; the message names the line."""
+    """The text is no INI file; the message names the place."""
+
+    def __init__(self, message: str, place: Place) -> None:
+        super().__init__(f"{place}: {message}")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One value and the number of its line."""
+    """One value; *place* is where it stands, *key_place* where its key does."""
 
     value: str
-    line: int
+    place: Place
+    key_place: Place
+
+    def seconds(self) -> float | None:
+        """Return the value as seconds, None where it is no plain number above 0."""
+        seconds = float(self.value) if _SECONDS.fullmatch(self.value) else 0.0
+        return seconds or None
 
 
 def parse(data: bytes) -> dict[str, dict[str, Entry]]:
@@ -32,34 +44,43 @@ def parse(data: bytes) -> dict[str, dict[str, Entry]]:
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as exc:
-        line = data.count(b"\n", 0, exc.start) + 1
-        said = phrase(
-            "line {line}: byte 0x{byte:02x} is not UTF-8", line=line, byte=data[exc.start]
-        )
-        raise NotIniError(said) from None
+        raise NotIniError(
+            phrase("byte 0x{byte:02x} is not UTF-8", byte=data[exc.start]),
+            _place_of(data, exc.start),
+        ) from None
     sections: dict[str, dict[str, Entry]] = {}
     current: dict[str, Entry] | None = None
-    for number, text in enumerate((line.strip() for line in lines), 1):
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        place = Place(number, len(line) - len(line.lstrip()) + 1)
         section = _SECTION.fullmatch(text)
         if section is not None:
             name = " ".join(section[1].split())
             if name in sections:
-                template = "line {line}: the section [{section}] stands twice"
-                raise NotIniError(phrase(template, line=number, section=name))
+                template = "the section [{section}] stands twice"
+                raise NotIniError(phrase(template, section=excerpt(name)), place)
             current = sections[name] = {}
         elif text and not text.startswith(("#", ";")):
-            _read_entry(text, number, current)
+            _read_entry(text, place, current)
     return sections
 
 
-def _read_entry(text: str, number: int, section: dict[str, Entry] | None) -> None:
-    entry = _ENTRY.fullmatch(text)
-    if entry is None:
-        template = "line {line}: there must be [section] or key = value, found {found!r}"
-        raise NotIniError(phrase(template, line=number, found=text))
+def _place_of(data: bytes, offset: int) -> Place:
+    before = data[:offset].decode("utf-8")
+    return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+
+
+def _read_entry(text: str, place: Place, section: dict[str, Entry] | None) -> None:
+    sign = _SIGN.search(text)
+    if sign is None or sign.start() == 0:
+        template = "there must be [section] or key = value, found {found!r}"
+        raise NotIniError(phrase(template, found=excerpt(text)), place)
+    key, rest = text[: sign.start()].rstrip(), text[sign.end() :]
     if section is None:
-        template = "line {line}: {key} stands before the first section"
-        raise NotIniError(phrase(template, line=number, key=entry[1]))
-    if entry[1] in section:
-        raise NotIniError(phrase("line {line}: {key} stands twice", line=number, key=entry[1]))
-    section[entry[1]] = Entry(entry[2], number)
+        template = "{key} stands before the first section"
+        raise NotIniError(phrase(template, key=excerpt(key)), place)
+    if key in section:
+        raise NotIniError(phrase("{key} stands twice", key=excerpt(key)), place)
+    value = rest.lstrip()
+    column = place.column + sign.end() + len(rest) - len(value)
+    section[key] = Entry(value, Place(place.line, column), place)

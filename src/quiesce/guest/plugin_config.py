@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from quiesce.catalogue import mark, phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import config_json
+from quiesce.guest.excerpt import MOST_TOLD, excerpt, first_of
 from quiesce.guest.nearest import nearest
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from quiesce.guest.config_json import Member, Place, Value
+    from quiesce.guest.config_json import Member, Value
+    from quiesce.guest.place import Place
 
 MOST_BYTES = 1024 * 1024
 PLUGIN_NAME = "ScriptRunner"
@@ -67,9 +69,7 @@ def parse(data: bytes, *, source: str) -> PluginConfig:
     else:
         said = phrase("it must be an object, found {found}", found=document.found)
         found.wrong(said, document.place)
-    return PluginConfig(
-        found.values, tuple(found.errors), tuple(found.warnings), tuple(found.notes)
-    )
+    return found.told()
 
 
 def _unreadable(error: QuiesceError) -> PluginConfig:
@@ -91,6 +91,19 @@ class _Findings:
         self.warnings: list[str] = []
         self.notes: list[str] = []
 
+    def told(self) -> PluginConfig:
+        """Return all that was found, of very many findings the first and the number of others."""
+        return PluginConfig(
+            self.values,
+            first_of(self.errors, self._more_errors),
+            first_of(self.warnings, lambda count: f"{self._source}: {count} more are like that"),
+            tuple(self.notes),
+        )
+
+    def _more_errors(self, count: int) -> QuiesceError:
+        message = "{source}: {count} more are wrong"
+        return QuiesceError("IncorrectJSONConfigFile", message, source=self._source, count=count)
+
     def wrong(self, said: str, place: Place) -> None:
         """Keep one error."""
         self.errors.append(_error(self._source, place, said))
@@ -101,7 +114,7 @@ class _Findings:
         for member in members:
             if member.key in seen:
                 template = "{key} stands twice, first in {place}"
-                said = phrase(template, key=member.key, place=seen[member.key])
+                said = phrase(template, key=excerpt(member.key), place=seen[member.key])
                 self.wrong(said, member.place)
                 self.values.pop(member.key, None)
                 continue
@@ -134,10 +147,10 @@ class _Findings:
             said = phrase("{key} is misspelt; allowed is {meant}", key=member.key, meant=meant)
             self.wrong(said, member.place)
             return
-        near = nearest(member.key, known.values())
+        near = nearest(member.key, known.values()) if len(self.warnings) < MOST_TOLD else None
         hint = f"; did you mean {near}?" if near is not None else ""
         self.warnings.append(
-            f"{self._source}: {member.place}: {member.key} is unknown and ignored{hint}"
+            f"{self._source}: {member.place}: {excerpt(member.key)} is unknown and ignored{hint}"
         )
 
 
@@ -170,7 +183,7 @@ def _is_time(value: Value) -> bool:
 
 _TEXT = _Kind(mark("a string"), _is_text)
 _TEXTS = _Kind(mark('a list of strings, such as ["one", "two"]'), _is_texts)
-_COUNT = _Kind(mark("an integer, 0 or more"), _is_count)
+_COUNT = _Kind(mark("an integer from 0 to 1000000"), _is_count)
 _BOOLEAN = _Kind(
     mark("true or false, without quotes"), lambda value: isinstance(value.content, bool)
 )

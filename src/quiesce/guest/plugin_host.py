@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import ini
+from quiesce.guest.excerpt import MOST_TOLD, excerpt, first_of
 from quiesce.guest.nearest import nearest
 from quiesce.guest.plugin_config import PLUGIN_NAME
 from quiesce.values import dataclass
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _SECTION = "pre_post"
 _MOST_PLUGINS = 100
-_NUMBERED = re.compile(r"(pluginName|pluginPath|pluginConfigPath)([0-9]{1,3})")
+_NUMBERED = re.compile(r"(pluginName|pluginPath|pluginConfigPath)(0|[1-9][0-9]{0,2})")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,7 @@ def parse(data: bytes, *, source: str) -> PluginHost:
         reading.read(ini.parse(data))
     except ini.NotIniError as exc:
         reading.wrong(str(exc))
-    return PluginHost(
-        tuple(reading.configs),
-        reading.max_timeout_s,
-        tuple(reading.errors),
-        tuple(reading.warnings),
-    )
+    return reading.told()
 
 
 class _Reading:
@@ -58,6 +54,19 @@ class _Reading:
         self.errors: list[QuiesceError] = []
         self.warnings: list[str] = []
 
+    def told(self) -> PluginHost:
+        """Return all that was found, of very many findings the first and the number of others."""
+        return PluginHost(
+            tuple(self.configs),
+            self.max_timeout_s,
+            first_of(self.errors, self._more_errors),
+            first_of(self.warnings, lambda count: f"{self._source}: {count} more are like that"),
+        )
+
+    def _more_errors(self, count: int) -> QuiesceError:
+        message = "{source}: {count} more are wrong"
+        return QuiesceError("IncorrectPluginhostFile", message, source=self._source, count=count)
+
     def wrong(self, said: str) -> None:
         """Keep one error."""
         error = QuiesceError(
@@ -69,9 +78,9 @@ class _Reading:
         self.wrong(phrase("{key} is missing", key=key))
 
     def _refuse(self, key: str, entry: Entry, allowed: str) -> None:
-        template = "line {line}: {key} is {found!r}; allowed is {allowed}"
-        said = phrase(template, line=entry.line, key=key, found=entry.value, allowed=allowed)
-        self.wrong(said)
+        template = "{place}: {key} is {found!r}; allowed is {allowed}"
+        found = excerpt(entry.value)
+        self.wrong(phrase(template, place=entry.place, key=key, found=found, allowed=allowed))
 
     def read(self, sections: dict[str, dict[str, Entry]]) -> None:
         """Read the one section that counts."""
@@ -97,12 +106,12 @@ class _Reading:
         if config is None:
             self._missing(f"pluginConfigPath{number}")
         elif not config.value.startswith("/"):
-            template = "line {line}: {key} is {found!r}, which is no absolute path"
-            key = f"pluginConfigPath{number}"
-            self.wrong(phrase(template, line=config.line, key=key, found=config.value))
+            template = "{place}: {key} is {found!r}, which is no absolute path"
+            key, found = f"pluginConfigPath{number}", excerpt(config.value)
+            self.wrong(phrase(template, place=config.place, key=key, found=found))
         elif config.value in self.configs:
-            template = "line {line}: {path} is listed twice"
-            self.wrong(phrase(template, line=config.line, path=config.value))
+            template = "{place}: {path} is listed twice"
+            self.wrong(phrase(template, place=config.place, path=excerpt(config.value)))
         else:
             self.configs.append(config.value)
 
@@ -115,28 +124,24 @@ class _Reading:
             allowed = phrase("an integer from 1 to {most}", most=_MOST_PLUGINS)
             self._refuse("numberOfPlugins", entry, allowed)
         elif numbers != set(range(count)):
-            listed = ", ".join(map(str, sorted(numbers))) or phrase("none")
+            listed = excerpt(", ".join(map(str, sorted(numbers)))) or phrase("none")
             template = "numberOfPlugins is {count}, but the plugins listed are: {listed}"
             said = phrase(template, count=count, listed=listed)
-            self.wrong(phrase("line {line}: {said}", line=entry.line, said=said))
+            self.wrong(phrase("{place}: {said}", place=entry.place, said=said))
 
     def _read_timeout(self, entry: Entry | None) -> None:
         if entry is None:
             return
-        try:
-            seconds = float(entry.value)
-        except ValueError:
-            seconds = 0.0
-        if 0 < seconds < float("inf"):
-            self.max_timeout_s = seconds
-        else:
+        self.max_timeout_s = entry.seconds()
+        if self.max_timeout_s is None:
             self._refuse("timeoutInSeconds", entry, phrase("a number of seconds, more than 0"))
 
     def _see_key(self, key: str, entry: Entry) -> None:
-        known = ("timeoutInSeconds", "numberOfPlugins")
+        known: tuple[str, ...] = ("timeoutInSeconds", "numberOfPlugins")
         if key in known or _NUMBERED.fullmatch(key):
             return
-        near = nearest(key, (*known, "pluginName0", "pluginPath0", "pluginConfigPath0"))
+        known = (*known, "pluginName0", "pluginPath0", "pluginConfigPath0")
+        near = nearest(key, known) if len(self.warnings) < MOST_TOLD else None
         hint = f"; did you mean {near}?" if near is not None else ""
-        said = f"line {entry.line}: {key} is unknown and ignored{hint}"
+        said = f"{entry.key_place}: {excerpt(key)} is unknown and ignored{hint}"
         self.warnings.append(f"{self._source}: {said}")

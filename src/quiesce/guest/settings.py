@@ -125,6 +125,7 @@ def load(*, root: str = "/", plugin_config: str | None = None) -> GuestSettings:
     warnings = [
         *conf.warnings,
         *host.warnings,
+        *_host_capped(places.plugin_host, host, cap_s),
         *places.unused(configs, is_given=plugin_config is not None),
     ]
     notes: list[str] = []
@@ -249,6 +250,11 @@ def _plugin(source: str, parsed: PluginConfig, *, cap_s: float) -> Plugin:
 
 def _timeout_s(parsed: PluginConfig) -> float:
     return float(parsed.get("timeoutInSeconds", plugin_config.DEFAULT_TIMEOUT_S))
+
+
+def _host_capped(path: str, host: PluginHost, cap_s: float) -> Iterator[str]:
+    if host.max_timeout_s is not None and host.max_timeout_s > cap_s:
+        yield f"{path}: timeoutInSeconds is {host.max_timeout_s:g}, {cap_s:g} is used"
 
 
 def _capped(config: _Config, cap_s: float) -> Iterator[str]:

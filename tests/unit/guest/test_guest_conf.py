@@ -27,7 +27,12 @@ def test_every_value_is_read() -> None:
 @pytest.mark.parametrize(
     ("text", "timeout_s", "deadline_s", "warned"),
     [
-        ("[freeze]\ntimeout_s = 40\n", 30.0, 60.0, "line 2: timeout_s is 40, 30 is used"),
+        (
+            "[freeze]\ntimeout_s = 40\n",
+            30.0,
+            60.0,
+            "line 2, column 13: timeout_s is 40, 30 is used",
+        ),
         ("[freeze]\ndeadline_s = 9999\n", 10.0, 3600.0, "deadline_s is 9999, 3600 is used"),
         ("[freeze]\ndeadline_s = 4\n", 2.0, 4.0, None),
     ],
@@ -47,18 +52,26 @@ def test_a_value_above_its_limit_is_limited(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[freeze]\ntimeout_s = soon\n", "line 2: timeout_s is 'soon'; allowed is a number"),
-        ("[freeze]\ndeadline_s = 0\n", "line 2: deadline_s is '0'"),
-        ("[freeze]\ndeadline_s = -1\n", "line 2: deadline_s is '-1'"),
-        ("[freeze]\ndeadline_s = nan\n", "line 2: deadline_s is 'nan'"),
-        ("[freeze]\ndeadline_s = inf\n", "line 2: deadline_s is 'inf'"),
-        ("[scripts]\nmax_timeout_s =\n", "line 2: max_timeout_s is ''"),
-        ("[freeze]\nskip = mnt\n", "line 2: skip has 'mnt', which is no absolute path"),
-        ("skip = /mnt\n", "line 1: skip stands before the first section"),
-        ("[freeze]\nskip /mnt\n", "line 2: there must be [section] or key = value"),
-        ("[freeze]\nskip = /a\nskip = /b\n", "line 3: skip stands twice"),
-        ("[freeze]\n[freeze]\n", "line 2: the section [freeze] stands twice"),
-        ("[app db]\ntype = postgresql\n", "line 2: [app db] has a type that is unknown here"),
+        (
+            "[freeze]\ntimeout_s = soon\n",
+            "line 2, column 13: timeout_s is 'soon'; allowed is a number",
+        ),
+        ("[freeze]\ndeadline_s = 0\n", "line 2, column 14: deadline_s is '0'"),
+        ("[freeze]\ndeadline_s = -1\n", "line 2, column 14: deadline_s is '-1'"),
+        ("[freeze]\ndeadline_s = 1_0\n", "line 2, column 14: deadline_s is '1_0'"),
+        ("[freeze]\n  : 3\n", "line 2, column 3: there must be [section] or key = value"),
+        ("[freeze]\ndeadline_s = nan\n", "line 2, column 14: deadline_s is 'nan'"),
+        ("[freeze]\ndeadline_s = inf\n", "line 2, column 14: deadline_s is 'inf'"),
+        ("[scripts]\nmax_timeout_s =\n", "line 2, column 16: max_timeout_s is ''"),
+        ("[freeze]\nskip = mnt\n", "line 2, column 8: skip has 'mnt', which is no absolute path"),
+        ("skip = /mnt\n", "line 1, column 1: skip stands before the first section"),
+        ("[freeze]\nskip /mnt\n", "line 2, column 1: there must be [section] or key = value"),
+        ("[freeze]\nskip = /a\nskip = /b\n", "line 3, column 1: skip stands twice"),
+        ("[freeze]\n[freeze]\n", "line 2, column 1: the section [freeze] stands twice"),
+        (
+            "[app db]\ntype = postgresql\n",
+            "line 2, column 8: [app db] has a type that is unknown here",
+        ),
         ("[app db]\n", "[app db] has no type"),
     ],
 )
@@ -80,13 +93,13 @@ def test_of_a_refused_file_every_value_is_its_default() -> None:
 def test_a_file_that_is_not_utf_8_is_refused_with_its_line() -> None:
     conf = guest_conf.parse(b"[freeze]\nskip = /\xff\n", source=SOURCE)
 
-    assert conf.errors[0].message == f"{SOURCE}: line 2: byte 0xff is not UTF-8"
+    assert conf.errors[0].message == f"{SOURCE}: line 2, column 9: byte 0xff is not UTF-8"
 
 
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        ("[freeze]\ndeadline = 5\n", "line 2: deadline is unknown and ignored; did you mean deadl"),
+        ("[freeze]\ndeadline = 5\n", "line 2, column 1: deadline is unknown and ignored; did you"),
         ("[freezer]\n", "section [freezer] is unknown and ignored; did you mean freeze?"),
         ("[colour]\nred = 1\n", "section [colour] is unknown and ignored"),
     ],

@@ -172,3 +172,16 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
         "timeoutInSeconds",
         "fsFreezeEnabled",
     ]
+
+
+def test_of_very_many_findings_the_first_and_the_number_of_the_others_are_told() -> None:
+    unknown = {f"{'x' * 90}{number}": 1 for number in range(5000)}
+    wrong = b"{" + b",".join(b'"pluginName": 1' for _ in range(5000)) + b"}"
+
+    warnings = read({**GOOD, **unknown}).warnings
+    errors = messages(read(wrong))
+
+    assert len(warnings) == len(errors) == 21
+    assert warnings[-1] == f"{SOURCE}: 4980 more are like that"
+    assert f"{'x' * 60}… is unknown" in warnings[0]
+    assert errors[-1] == f"{SOURCE}: 4982 more are wrong"

@@ -38,15 +38,33 @@ def test_the_cap_may_be_missing() -> None:
         ("numberOfPlugins = 2\n", "", "numberOfPlugins is missing"),
         ("numberOfPlugins = 2", "numberOfPlugins = 1", "is 1, but the plugins listed are: 0, 1"),
         ("numberOfPlugins = 2", "numberOfPlugins = 3", "is 3, but the plugins listed are: 0, 1"),
-        ("numberOfPlugins = 2", "numberOfPlugins = 0", "line 3: numberOfPlugins is '0'; allowed"),
-        ("numberOfPlugins = 2", "numberOfPlugins = two", "line 3: numberOfPlugins is 'two'"),
-        ("pluginName0 = ScriptRunner", "pluginName0 = Mysql", "line 4: pluginName0 is 'Mysql'"),
-        ("/etc/azure/one.json", "one.json", "line 6: pluginConfigPath0 is 'one.json', which is no"),
-        ("one.json", "two.json", "line 8: /etc/azure/two.json is listed twice"),
-        ("= 1800", "= never", "line 2: timeoutInSeconds is 'never'; allowed"),
-        ("= 1800", "= 0", "line 2: timeoutInSeconds is '0'; allowed"),
+        (
+            "numberOfPlugins = 2",
+            "numberOfPlugins = 0",
+            "line 3, column 19: numberOfPlugins is '0'; allowed",
+        ),
+        (
+            "numberOfPlugins = 2",
+            "numberOfPlugins = two",
+            "line 3, column 19: numberOfPlugins is 'two'",
+        ),
+        (
+            "pluginName0 = ScriptRunner",
+            "pluginName0 = Mysql",
+            "line 4, column 15: pluginName0 is 'Mysql'",
+        ),
+        (
+            "/etc/azure/one.json",
+            "one.json",
+            "line 6, column 21: pluginConfigPath0 is 'one.json', which is no",
+        ),
+        ("one.json", "two.json", "line 8, column 19: /etc/azure/two.json is listed twice"),
+        ("= 1800", "= never", "line 2, column 20: timeoutInSeconds is 'never'; allowed"),
+        ("= 1800", "= 0", "line 2, column 20: timeoutInSeconds is '0'; allowed"),
+        ("= 1800", "= 1_800", "line 2, column 20: timeoutInSeconds is '1_800'; allowed"),
+        ("pluginName0 =", "pluginName00 =", "pluginName0 is missing"),
         ("[pre_post]", "[post_pre]", "there is no section [pre_post]"),
-        ("[pre_post]", "", "line 2: timeoutInSeconds stands before the first section"),
+        ("[pre_post]", "", "line 2, column 1: timeoutInSeconds stands before the first section"),
     ],
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(old: str, new: str, says: str) -> None:
@@ -66,6 +84,5 @@ def test_an_unknown_key_is_a_warning_that_suggests_the_nearest() -> None:
     host = read(GOOD + "numberOfPlugin = 2\n")
 
     assert host.errors == ()
-    assert host.warnings == (
-        f"{SOURCE}: line 9: numberOfPlugin is unknown and ignored; did you mean numberOfPlugins?",
-    )
+    said = "numberOfPlugin is unknown and ignored; did you mean numberOfPlugins?"
+    assert host.warnings == (f"{SOURCE}: line 9, column 1: {said}",)
