@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -63,14 +62,13 @@ def show(arguments: Namespace, ended: Ended, lines: Sequence[str]) -> None:
             output.remark(text)
 
 
-def _file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+def _file(path: str) -> str:
+    if os.path.isdir(path) or not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"{path} cannot be written")
     return path
 
 
-def _write(document: dict[str, object], path: Path) -> None:
+def _write(document: dict[str, object], path: str) -> None:
     try:
         replace_durably(path, json.dumps(document, indent=1).encode() + b"\n")
     except OSError as exc:  # what became of the snapshot counts, and the report is kept elsewhere
