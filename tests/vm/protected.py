@@ -61,8 +61,8 @@ class Protected:
         made = self.quiesce("vault", "init", "--no-encryption")
         assert made.status == 0, made.said
 
-    def set_agent(self, agent: bool) -> None:
-        """Say in the settings whether the machine has an agent."""
+    def set_agent(self, agent: bool, *, renew: bool = True) -> None:
+        """Say in the settings whether the machine has an agent, and whether it may be renewed."""
         lines = (
             "[vault]",
             f'url = "{(self.directory / "vault").as_uri()}"',
@@ -72,6 +72,7 @@ class Protected:
             f'qmp = "{self.vm.qmp}"',
             f'qga = "{self.vm.qga}"',
             f"agent = {str(agent).lower()}",
+            f"renew = {str(renew).lower()}",
         )
         self._settings.write_text("\n".join(lines) + "\n")
 

@@ -1,0 +1,148 @@
+"""An installation in a real guest: damaged and renewed, and what it does when the machine boots."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quiesce.channel.agent import NoAnswerError
+from quiesce.demo.image import guest_program
+from quiesce.system.deadline import Deadline
+from tools.guest_program import with_a_flipped_bit
+from vm.inside import Inside, wait_until
+from vm.scene import AGENT_CONF, GUEST, Scene, as_found, idle_vm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vm.conftest import Machines
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+RECORD = "/var/lib/quiesce/session.json"
+UNIT = "quiesce-guest-recover.service"
+BOOT_S = 240.0
+
+
+@pytest.fixture(scope="module")
+def vm_scene(module_machines: Machines) -> Iterator[Scene]:
+    with idle_vm(module_machines) as scene:
+        yield scene
+
+
+@pytest.fixture
+def scene(vm_scene: Scene) -> Iterator[Scene]:
+    with as_found(vm_scene):
+        vm_scene.configure()
+        yield vm_scene
+
+
+def flip(scene: Scene) -> None:
+    """Change one bit of the installed program, where it does no harm but to its checksum."""
+    whole = guest_program().read_bytes()
+    changed = with_a_flipped_bit(whole)
+    position = next(at for at, byte in enumerate(whole) if byte != changed[at])
+    program = (
+        f"file = open('{GUEST}', 'r+b'); file.seek({position});"
+        f" file.write(bytes([{changed[position]}]))"
+    )
+    scene.inside.run("/usr/bin/python3", "-c", program)
+
+
+def cut(scene: Scene) -> None:
+    """Leave half of the installed program: it cannot even start."""
+    scene.inside.run("/usr/bin/truncate", "-s", "100000", GUEST)
+
+
+def installed_checksum(scene: Scene) -> str:
+    return scene.inside.run("/usr/bin/tail", "-c", "64", GUEST)
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_a_damaged_program_costs_one_backup_its_level_and_is_renewed(
+    scene: Scene, damage: object
+) -> None:
+    assert callable(damage)
+    damage(scene)
+    done = scene.protected.backup()
+    ran = scene.scripts_ran()
+
+    assert (done.status, done.level, done.errors) == (3, "filesystem", ["IncorrectPluginhostFile"])
+    assert ran == []
+    assert any("the next backup runs scripts again" in one for one in done.run["warnings"])
+    assert installed_checksum(scene).encode() == guest_program().read_bytes()[-64:]
+    scene.expect_good_backup()
+
+
+def test_a_program_that_may_not_be_renewed_stays_as_it_is_and_the_command_is_said(
+    scene: Scene,
+) -> None:
+    scene.protected.set_agent(True, renew=False)
+    flip(scene)
+    done = scene.protected.backup()
+    scene.protected.set_agent(True)
+    again = scene.protected.backup()
+
+    assert (done.level, done.errors) == ("filesystem", ["IncorrectPluginhostFile"])
+    assert any("install -m 755 quiesce-guest.pyz" in one for one in done.run["warnings"])
+    assert again.level == "filesystem"
+    scene.expect_good_backup()
+
+
+def reset(scene: Scene) -> None:
+    """Reset the machine, as if by its button, and wait until it is up again."""
+    path = Path(scene.inside._socket.getpeername())
+    scene.inside.close()
+    before = boot_id(scene)
+    scene.monitor("system_reset")
+    wait_until(lambda: boot_id(scene) not in {None, before}, "another boot", limit_s=BOOT_S)
+    scene.inside = Inside(scene.vm, path, ("/",))
+
+
+def boot_id(scene: Scene) -> str | None:
+    with contextlib.suppress(NoAnswerError):
+        argv = ["/bin/cat", "/proc/sys/kernel/random/boot_id"]
+        return scene.vm.run(argv, deadline=Deadline.after(5)).stdout.decode()
+    return None
+
+
+def test_a_machine_that_goes_down_while_held_releases_its_application_when_it_boots(
+    scene: Scene,
+) -> None:
+    scene.configure(post="echo post $QUIESCE_SNAPSHOT >/var/log/released", deadline_s=600)
+    scene.inside.run("/usr/bin/sync")  # what the test wrote; the product looks after itself
+    held = json.loads(scene.inside.run(GUEST, "hold", "--no-freeze", "--json"))
+    assert held["held"], held
+    reset(scene)
+    wait_until(lambda: scene.inside.read(RECORD) is None, "the release", limit_s=BOOT_S)
+    state = "systemctl show -p ActiveState,Result " + UNIT
+    wait_until(lambda: "activating" not in scene.inside.sh(state), "the end of the unit")
+    report = json.loads(scene.inside.run(GUEST, "report", "--session", held["session"], "--json"))
+
+    assert scene.scripts_ran() == ["post failed"]
+    assert scene.inside.read("/var/log/released") == "post unknown\n"
+    assert [error["name"] for error in report["errors"]] == ["FreezeWindowExpired"]
+    assert "went down" in report["errors"][0]["message"]
+    assert held["session"] in scene.inside.run("/usr/bin/journalctl", "-u", UNIT, "-b")
+    assert "success" in scene.inside.sh(state)
+    scene.expect_good_backup()
+
+
+def test_from_boot_on_a_host_can_announce_by_file(scene: Scene) -> None:
+    scene.inside.run("/usr/bin/sync")
+    reset(scene)
+    settings = scene.files[AGENT_CONF]
+    assert settings is not None
+    block = "[general]\nblock-rpcs=guest-exec,guest-exec-status\n"
+    there = scene.inside.run("/usr/bin/stat", "-c", "%a %U", "/run/quiesce")
+    scene.inside.write(AGENT_CONF, settings.replace("[general]\n", block), 0o644)
+    scene.inside.run("/usr/bin/systemctl", "restart", "qemu-guest-agent")
+    done = scene.protected.backup()
+
+    assert there.strip() == "700 root"
+    assert (done.status, done.level, done.run["warnings"]) == (0, "application", [])
+    assert done.run["report"]["session"] == done.run["point"]["id"]
