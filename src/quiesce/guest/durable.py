@@ -8,11 +8,13 @@ Written once, never while something is frozen, and taken away when everything is
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from typing import TYPE_CHECKING
 
-from quiesce.catalogue import phrase
+from quiesce.catalogue import mark, phrase
 from quiesce.guest import record, trust
 from quiesce.guest.record import Held
 from quiesce.system.files import replace_durably
@@ -29,7 +31,8 @@ FILE = "/var/lib/quiesce/session.json"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MOST_BYTES = 1024 * 1024
 _ROOM_BYTES = 64 * 1024
-_WARNING = (
+_NOT_ROOTS = mark("{place} is not root's alone")
+_WARNING = mark(
     "{file}: {reason}; if the machine goes down while an application is held,"
     " nothing releases it at the next boot"
 )
@@ -39,7 +42,10 @@ def write(current: Record, plugins: Sequence[Plugin]) -> None:
     """Put down that all *plugins* are about to be held, in this order; raises OSError."""
     held = [Held(plugin.source, plugin.post, "failed") for plugin in plugins]
     document = {"boot_id": _boot_id(), "record": replace(current, held=held).to_json()}
-    os.makedirs(os.path.dirname(FILE), mode=0o755, exist_ok=True)
+    directory = os.path.dirname(FILE)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    if not _is_roots_alone(directory):
+        raise PermissionError(errno.EPERM, phrase(_NOT_ROOTS, place=directory))
     replace_durably(FILE, json.dumps(document).encode())
 
 
@@ -79,10 +85,18 @@ def obstacle() -> str | None:
         place = os.path.dirname(place)
     if not os.access(place, os.W_OK | os.X_OK):
         return warning(phrase("{place} cannot be written", place=place))
+    if not _is_roots_alone(place):
+        return warning(phrase(_NOT_ROOTS, place=place))
     space = os.statvfs(place)
     if space.f_bavail * space.f_frsize < _ROOM_BYTES:
         return warning(phrase("{place} is full", place=place))
     return None
+
+
+def _is_roots_alone(place: str) -> bool:
+    """Return whether what lies in *place* will be believed at the next boot."""
+    status = os.stat(place)
+    return status.st_uid == 0 and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _boot_id() -> str:
