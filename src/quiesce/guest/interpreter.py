@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.guest.launch import PATH
 from quiesce.values import dataclass
 
@@ -46,14 +47,16 @@ def interpreter_of(
     words = line.split()
     program = words[0] if words else ""
     if line.endswith("\r"):
-        said = "its lines end with a carriage return, as on Windows"
+        said = phrase("its lines end with a carriage return, as on Windows")
         return Interpreter(program, said, has_return=True)
     if not program:
-        return Interpreter(program, "its line #! names no program")
+        return Interpreter(program, phrase("its line #! names no program"))
     if not is_runnable(program):
-        return Interpreter(program, f"its interpreter {program} is not there or cannot be run")
+        template = "its interpreter {program} is not there or cannot be run"
+        return Interpreter(program, phrase(template, program=program))
     is_env = os.path.basename(program) == "env" and len(words) > 1
     wanted = words[1] if is_env else ""
     if wanted and wanted[0] != "-" and "=" not in wanted and which(wanted) is None:
-        return Interpreter(program, f"its interpreter {wanted} is nowhere in {PATH}")
+        template = "its interpreter {program} is nowhere in {path}"
+        return Interpreter(program, phrase(template, program=wanted, path=PATH))
     return Interpreter(program)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.guest import aside, log, log_file, log_lines, reports
 from quiesce.values import replace
 
@@ -41,7 +42,7 @@ def _losses(write: Callable[[], list[str]], *, limit_s: float) -> list[str]:
     try:
         return aside.ask(write, limit_s=limit_s)
     except OSError as exc:
-        return [f"this session is not wholly in {log_file.DIRECTORY}: {exc.strerror}"]
+        return [log.lost(log_file.DIRECTORY, exc)]
 
 
 def _write(entries: Sequence[Entry], report: Report) -> list[str]:
@@ -51,7 +52,8 @@ def _write(entries: Sequence[Entry], report: Report) -> list[str]:
         try:
             reports.write(_with_warnings(report, losses).to_json(), directory)
         except OSError as exc:  # noqa: PERF203 - then the next place is tried
-            losses.append(f"the report is not in {directory}: {exc.strerror}")
+            template = "the report is not in {directory}: {reason}"
+            losses.append(phrase(template, directory=directory, reason=exc.strerror))
         else:
             break
     return losses

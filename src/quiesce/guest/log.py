@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.guest import log_file, log_journald
 
 if TYPE_CHECKING:
@@ -18,13 +19,19 @@ def write(entries: Sequence[Entry]) -> list[str]:
     file = f"{log_file.DIRECTORY}/{log_file.NAME}"
     return [
         *_losses(file, lambda: log_file.append(text)),
-        *_losses("the systemd journal", lambda: log_journald.send(entries)),
+        *_losses(phrase("the systemd journal"), lambda: log_journald.send(entries)),
     ]
+
+
+def lost(where: str, exc: OSError) -> str:
+    """Return the warning of a session that is not, or not wholly, *where* it should be."""
+    template = "this session is not wholly in {where}: {reason}"
+    return phrase(template, where=where, reason=exc.strerror)
 
 
 def _losses(where: str, write_there: Callable[[], None]) -> list[str]:
     try:
         write_there()
     except OSError as exc:
-        return [f"this session is not wholly in {where}: {exc.strerror}"]
+        return [lost(where, exc)]
     return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest.decision import Cause, Failure
 from quiesce.guest.mounts import freeze_errors
@@ -125,50 +126,55 @@ def findings(settings: GuestSettings, around: Surroundings) -> list[Finding]:
 
 def _machine_findings(around: Surroundings) -> Iterator[Finding]:
     if not around.is_root:
-        said = "this is not run as root: what root alone can read or do counts as wrong"
+        said = phrase("this is not run as root: what root alone can read or do counts as wrong")
         yield warning(said, "sudo quiesce-guest check")
     if around.at_rest is not None and not around.has_died:
         error = QuiesceError("AlreadyHeld", "session {id} is at rest now", id=around.at_rest)
         yield Finding("error", error.name, error.message, error.action, lowers=True)
     elif around.at_rest is not None:
-        said = f"session {around.at_rest} has died; the next one ends it first"
+        said = phrase("session {id} has died; the next one ends it first", id=around.at_rest)
         yield warning(said, "quiesce-guest thaw")
     if around.log is not None:
-        said = f"log and reports cannot be kept: {around.log}; the report would lie in /run/quiesce"
-        yield warning(said, "make room, or mend it: df -h /var/log; ls -ld /var/log/quiesce")
+        template = "log and reports cannot be kept: {reason}; the report would lie in /run/quiesce"
+        mend = phrase("make room, or mend it: df -h /var/log; ls -ld /var/log/quiesce")
+        yield warning(phrase(template, reason=around.log), mend)
     for path in around.suspended:
-        yield warning(f"the device below {path} is suspended: writes to it wait", "dmsetup info")
+        said = phrase("the device below {path} is suspended: writes to it wait", path=path)
+        yield warning(said, "dmsetup info")
 
 
 def _script_findings(settings: GuestSettings, around: Surroundings) -> Iterator[Finding]:
     for plugin in settings.declared:
         if plugin.pre.path and plugin.pre.path == plugin.post.path:
-            said = f"{plugin.pre.path} is pre- and post-script; $QUIESCE_PHASE tells it which"
-            yield info(said)
+            template = "{path} is pre- and post-script; $QUIESCE_PHASE tells it which"
+            yield info(phrase(template, path=plugin.pre.path))
         for path in dict.fromkeys((plugin.pre.path, plugin.post.path)):
             file = around.scripts.get(path)
             if file is not None and file.interpreter.program is None:
-                yield info(f"{path} has no line #!, and is run by /bin/sh")
+                yield info(phrase("{path} has no line #!, and is run by /bin/sh", path=path))
 
 
 def _hook_findings(settings: GuestSettings, hook: AgentHook) -> Iterator[Finding]:
     install = "quiesce-guest install qga --restart"
     if hook.is_ours and not hook.is_there:
-        said = f"{hook.config} names our hook, which is not there: the agent will not freeze"
-        yield warning(said, install, lowers=True)
+        template = "{config} names our hook, which is not there: the agent will not freeze"
+        yield warning(phrase(template, config=hook.config), install, lowers=True)
     elif hook.is_ours and hook.lost_program is not None:
-        said = f"the agent's hook calls {hook.lost_program}, which cannot be run"
-        yield warning(said, install, lowers=True)
+        template = "the agent's hook calls {program}, which cannot be run"
+        yield warning(phrase(template, program=hook.lost_program), install, lowers=True)
     elif hook.is_there and not hook.is_ours:
-        named = hook.named or "no hook"
-        yield warning(f"our hook is there, but {hook.config} names {named}", install)
+        named = hook.named or phrase("no hook")
+        template = "our hook is there, but {config} names {named}"
+        yield warning(phrase(template, config=hook.config, named=named), install)
     elif hook.is_agent_there and not hook.is_ours:
-        said = "the QEMU guest agent has no hook of ours: a backup through it holds no application"
+        said = phrase(
+            "the QEMU guest agent has no hook of ours: a backup through it holds no application"
+        )
         yield warning(said, install) if settings.configured else info(said, install)
     for path in hook.idle:
-        said = f"{path} is not executable, and so no hook of the agent"
+        said = phrase("{path} is not executable, and so no hook of the agent", path=path)
         yield info(said, f"chmod +x {shlex.quote(path)}")
     waited_s = sum(plugin.pre.timeout_s for plugin in settings.plugins)
     if hook.is_ours and waited_s > _LONG_S:
-        said = f"pre-scripts may take {waited_s:g} s: whoever asks the agent must wait that long"
-        yield info(said)
+        template = "pre-scripts may take {seconds:g} s: whoever asks the agent must wait that long"
+        yield info(phrase(template, seconds=waited_s))
