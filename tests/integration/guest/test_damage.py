@@ -160,3 +160,14 @@ def test_a_list_of_the_installer_is_compared_too(box: Box) -> None:
 
     assert before == APPLICATION
     assert run(box) == FILESYSTEM
+
+
+def test_code_that_fails_because_it_is_damaged_says_so(installed: Box, whole: bytes) -> None:
+    name = b"quiesce/guest/cli/status.pyc"
+    at = whole.index(name) + len(name) + 40
+    put(installed, whole[:at] + bytes(64) + whole[at + 64 :])
+
+    failed = installed.run("status", "--json")
+
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["error"]["name"] == "IncorrectPluginhostFile"

@@ -73,9 +73,22 @@ def main(argv: Sequence[str]) -> int:
         import traceback  # noqa: PLC0415 - loaded only where there is something to trace
 
         traceback.print_exc()
+        damage = _damage()
+        if damage is not None:
+            return _say(argv, damage.name, damage.message, damage.action, ExitStatus.UNEXPECTED)
         action = phrase("report this as a bug, with the lines above")
         return _say(argv, "Unexpected", repr(exc), action, ExitStatus.UNEXPECTED)
     return status
+
+
+def _damage() -> QuiesceError | None:
+    """Return what is damaged of our own files, which may be why our code fails."""
+    try:
+        from quiesce.guest import selfcheck  # noqa: PLC0415 - loaded only where it may help
+
+        return next(iter(selfcheck.damages()), None)
+    except Exception:  # noqa: BLE001 - it may be damaged too
+        return None
 
 
 def _run(argv: Sequence[str]) -> int:
