@@ -1,17 +1,21 @@
 """The configuration files as they lie in a machine, with their owners and modes."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from quiesce.guest import settings
 from quiesce.guest.settings import GuestSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.integration
 

@@ -1,18 +1,23 @@
 """Who may write what root runs: real files, real owners, as root."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from quiesce.errors import QuiesceError
 from quiesce.guest import trust
 from quiesce.guest.settings import ScriptSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.integration
 

@@ -1,5 +1,7 @@
 """Every row of the decision table (`docs/design/framework.md`, section 5), and every pair."""
 
+from __future__ import annotations
+
 import itertools
 from dataclasses import dataclass
 

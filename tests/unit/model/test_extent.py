@@ -1,5 +1,3 @@
-import itertools
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,4 +15,4 @@ def test_merging_keeps_every_byte_and_leaves_no_equal_neighbours(parts) -> None:
 
     flat = [extent.zero for extent in result for _ in range(extent.length_bytes)]
     assert flat == [zero for length, zero in parts for _ in range(length)]
-    assert all(a.zero != b.zero for a, b in itertools.pairwise(result))
+    assert not any(result[at].zero == result[at + 1].zero for at in range(len(result) - 1))

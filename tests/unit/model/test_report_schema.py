@@ -1,5 +1,7 @@
 """The report and its JSON Schema say the same."""
 
+from __future__ import annotations
+
 import copy
 import json
 from importlib import resources
@@ -106,7 +108,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     found = [path] if isinstance(value, dict) else []
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in pairs:
-        if isinstance(inner, dict | list):
+        if isinstance(inner, (dict, list)):
             found += places(inner, (*path, key))
     return found
 
