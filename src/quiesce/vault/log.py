@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format.names import digest
+from quiesce.vault.lists import PackLists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from quiesce.vault.format.entry import Body, Open, PackChange, Snapshot
+    from quiesce.vault.format.entry import (
+        Abort,
+        Body,
+        Forget,
+        Hold,
+        Open,
+        Proof,
+        Purge,
+        Recall,
+        Repack,
+        Snapshot,
+        Unhold,
+    )
+    from quiesce.vault.format.map import Ref
     from quiesce.vault.format.names import PackName
 
 _MAX_ALARMS: Final = 1000
@@ -28,18 +42,24 @@ class SessionState(Enum):
 
 
 class PointState(Enum):
-    """Whether a point is there."""
+    """Whether a point is to stay; one that is purged is no more."""
 
     LIVE = "live"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPoint:
-    """A recovery point in the log: *number* is the entry that made it."""
+    """A recovery point in the log: *number* is the entry that made it.
+
+    *changed* is the entry that made it live or forgotten. *proofs* were added since.
+    """
 
     number: int
     snapshot: Snapshot
     state: PointState
+    changed: int
+    proofs: tuple[Proof, ...] = ()
 
 
 @dataclass(slots=True)
@@ -47,7 +67,10 @@ class LogState:
     """What entries 1…*tail* say: the same for everybody who has read them.
 
     It is built by `fold`, or entry by entry by `apply`, the only method that changes it. *prev* is
-    the hash of entry *tail*. *live_packs* is the union of the lists of all points. *alarms* say
+    the hash of entry *tail*. *points* are those that are not purged, in the order of the log; a
+    committed session without one was purged, or made none. *opened_at* are the entries that opened
+    sessions. *moved* says for each repacked pack where the table lies that tells where its chunks
+    are, None where nothing of it was in use. *proof_packs* hold what no map names. *alarms* say
     which entries are void because they are damaged or forged.
     """
 
@@ -55,10 +78,19 @@ class LogState:
     tail: int = 0
     sessions: dict[str, SessionState] = field(default_factory=dict)
     opened: dict[str, Open] = field(default_factory=dict)
+    opened_at: dict[str, int] = field(default_factory=dict)
     points: dict[str, KeptPoint] = field(default_factory=dict)
-    live_packs: set[PackName] = field(default_factory=set)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    moved: dict[PackName, Ref | None] = field(default_factory=dict)
+    proof_packs: set[PackName] = field(default_factory=set)
     alarms: list[str] = field(default_factory=list)
+    lists: PackLists = field(default_factory=PackLists)
     _adopters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def live_packs(self) -> frozenset[PackName]:
+        """L, the union of the lists of all points."""
+        return self.lists.live()
 
     def session(self, sid: str) -> SessionState:
         """Return the state of session *sid*."""
@@ -72,30 +104,46 @@ class LogState:
 
     def owned_sids(self, sid: str) -> tuple[str, ...]:
         """Return the sessions whose packs *sid* owns, itself included."""
-        return tuple(each for each in self.sessions if self.owner(each) == sid)
+        owned, at = [sid], 0
+        while at < len(owned):
+            owned += (each for each, by in self._adopters.items() if by == owned[at])
+            at += 1
+        return tuple(owned)
 
     def packs_of(self, sid: str) -> frozenset[PackName]:
         """Return the resolved list of the point *sid*. Raises KeyError where there is none."""
-        changes: list[PackChange] = []
-        base: str | None = sid
-        while base is not None:
-            changes.append(self.points[base].snapshot.packs)
-            base = changes[-1].base
-        packs: set[PackName] = set()
-        for change in reversed(changes):
-            packs -= change.drop
-            packs |= change.add
-        return frozenset(packs)
+        return self.lists.of(sid)
+
+    def is_dead(self, pack: PackName) -> bool:
+        """Return whether *pack* can never be used again: for ever, on every later state too."""
+        owner = self.session(self.owner(pack.sid))
+        return owner in {SessionState.COMMITTED, SessionState.ABORTED} and pack not in self.lists
+
+    def is_held(self, sid: str) -> bool:
+        """Return whether the point *sid* is held."""
+        return any(hold.sid == sid for hold in self.holds.values())
+
+    def open_sessions(self) -> tuple[Open, ...]:
+        """Return the sessions that are open, oldest first."""
+        return tuple(
+            opened for sid, opened in self.opened.items() if self.sessions[sid] is SessionState.OPEN
+        )
 
     def objection(self, body: Body) -> str | None:
         """Return why *body* would be void as the next entry, None where it is valid."""
-        if isinstance(body, entries.Open):
-            return self._objection_to_open(body)
-        if self.session(body.sid) is not SessionState.OPEN:
-            return f"session {body.sid} is {self.session(body.sid).value}"
-        if isinstance(body, entries.Snapshot):
-            return self._objection_to_packs(body)
-        return None
+        rules: dict[type, Callable[[Any], str | None]] = {
+            entries.Open: self._objection_to_open,
+            entries.Snapshot: self._objection_to_snapshot,
+            entries.Abort: self._objection_to_session,
+            entries.Forget: self._objection_to_forget,
+            entries.Recall: self._objection_to_recall,
+            entries.Purge: self._objection_to_purge,
+            entries.Hold: self._objection_to_hold,
+            entries.Unhold: self._objection_to_unhold,
+            entries.Repack: self._objection_to_repack,
+            entries.Proof: self._objection_to_proof,
+        }
+        return rules[type(body)](body)
 
     def apply(self, raw: bytes) -> None:
         """Take *raw* as the next entry; a void one changes nothing but tail and hash.
@@ -124,6 +172,8 @@ class LogState:
         if len(self.alarms) < _MAX_ALARMS:
             self.alarms.append(message)
 
+    # --- when an entry is valid ----------------------------------------------------------------
+
     def _objection_to_open(self, body: Open) -> str | None:
         if self.session(body.sid) is not SessionState.UNKNOWN:
             return f"session {body.sid} exists"
@@ -131,27 +181,142 @@ class LogState:
             return f"session {body.adopts} is not open"
         return None
 
-    def _objection_to_packs(self, body: Snapshot) -> str | None:
+    def _objection_to_session(self, body: Abort | Snapshot | Repack | Proof) -> str | None:
+        state = self.session(body.sid)
+        return None if state is SessionState.OPEN else f"session {body.sid} is {state.value}"
+
+    def _objection_to_snapshot(self, body: Snapshot) -> str | None:
         if body.packs.base is not None and body.packs.base not in self.points:
             return f"there is no point {body.packs.base}"
-        for pack in body.packs.add:
-            if pack not in self.live_packs and self.owner(pack.sid) != body.sid:
-                return f"pack {pack.text} is neither live nor the session's own"
-        return None
+        return self._objection_to_session(body) or next(
+            (
+                f"pack {pack.text} is neither live nor the session's own"
+                for pack in body.packs.add
+                if self.owner(pack.sid) != body.sid and pack not in self.lists
+            ),
+            None,
+        )
+
+    def _objection_to_forget(self, body: Forget) -> str | None:
+        return self._objection_to_state(body.sid, PointState.LIVE) or self._objection_of_holds(
+            body.sid
+        )
+
+    def _objection_to_recall(self, body: Recall) -> str | None:
+        return self._objection_to_state(body.sid, PointState.FORGOTTEN)
+
+    def _objection_to_purge(self, body: Purge) -> str | None:
+        return self._objection_to_state(body.sid, PointState.FORGOTTEN) or self._objection_of_holds(
+            body.sid
+        )
+
+    def _objection_to_hold(self, body: Hold) -> str | None:
+        if body.hold in self.holds:
+            return f"the hold {body.hold} exists"
+        return None if body.sid in self.points else f"there is no point {body.sid}"
+
+    def _objection_to_unhold(self, body: Unhold) -> str | None:
+        return None if body.hold in self.holds else f"there is no hold {body.hold}"
+
+    def _objection_to_repack(self, body: Repack) -> str | None:
+        if body.upto > self.tail:
+            return f"entry {body.upto} is yet to come"
+        return self._objection_to_session(body) or self._objection_to_packs(body.targets, body.sid)
+
+    def _objection_to_proof(self, body: Proof) -> str | None:
+        if body.point not in self.points:
+            return f"there is no point {body.point}"
+        return self._objection_to_session(body) or self._objection_to_packs(
+            body.all_packs, body.sid
+        )
+
+    def _objection_to_state(self, sid: str, wanted: PointState) -> str | None:
+        kept = self.points.get(sid)
+        if kept is None:
+            return f"there is no point {sid}"
+        return None if kept.state is wanted else f"the point {sid} is {kept.state.value}"
+
+    def _objection_of_holds(self, sid: str) -> str | None:
+        return f"the point {sid} is held" if self.is_held(sid) else None
+
+    def _objection_to_packs(self, packs: Iterable[PackName], sid: str) -> str | None:
+        return next(
+            (
+                f"pack {pack.text} is not the session's own"
+                for pack in packs
+                if self.owner(pack.sid) != sid
+            ),
+            None,
+        )
+
+    # --- what a valid entry does ---------------------------------------------------------------
 
     def _take(self, body: Body, number: int) -> None:
-        if isinstance(body, entries.Open):
-            self.sessions[body.sid] = SessionState.OPEN
-            self.opened[body.sid] = body
-            if body.adopts is not None:
-                self.sessions[body.adopts] = SessionState.ABORTED
-                self._adopters[body.adopts] = body.sid
-        elif isinstance(body, entries.Abort):
-            self.sessions[body.sid] = SessionState.ABORTED
-        else:
-            self.sessions[body.sid] = SessionState.COMMITTED
-            self.points[body.sid] = KeptPoint(number, body, PointState.LIVE)
-            self.live_packs |= body.packs.add
+        effects: dict[type, Callable[[Any, int], None]] = {
+            entries.Open: self._open,
+            entries.Snapshot: self._snapshot,
+            entries.Abort: self._abort,
+            entries.Forget: self._forget,
+            entries.Recall: self._recall,
+            entries.Purge: self._purge,
+            entries.Hold: self._hold,
+            entries.Unhold: self._unhold,
+            entries.Repack: self._repack,
+            entries.Proof: self._proof,
+        }
+        effects[type(body)](body, number)
+
+    def _open(self, body: Open, number: int) -> None:
+        self.sessions[body.sid] = SessionState.OPEN
+        self.opened[body.sid] = body
+        self.opened_at[body.sid] = number
+        if body.adopts is not None:
+            self.sessions[body.adopts] = SessionState.ABORTED
+            self._adopters[body.adopts] = body.sid
+
+    def _snapshot(self, body: Snapshot, number: int) -> None:
+        self.sessions[body.sid] = SessionState.COMMITTED
+        change = body.packs
+        self.lists.put(body.sid, base=change.base, add=change.add, drop=change.drop, here=number)
+        self.points[body.sid] = KeptPoint(number, body, PointState.LIVE, number)
+
+    def _abort(self, body: Abort, _: int) -> None:
+        self.sessions[body.sid] = SessionState.ABORTED
+
+    def _forget(self, body: Forget, number: int) -> None:
+        self._change(body.sid, number, PointState.FORGOTTEN)
+
+    def _recall(self, body: Recall, number: int) -> None:
+        self._change(body.sid, number, PointState.LIVE)
+
+    def _change(self, sid: str, number: int, state: PointState) -> None:
+        self.points[sid] = replace(self.points[sid], state=state, changed=number)
+
+    def _purge(self, body: Purge, _: int) -> None:
+        del self.points[body.sid]
+        self.lists.remove(body.sid)
+
+    def _hold(self, body: Hold, _: int) -> None:
+        self.holds[body.hold] = body
+
+    def _unhold(self, body: Unhold, _: int) -> None:
+        del self.holds[body.hold]
+
+    def _repack(self, body: Repack, number: int) -> None:
+        self.sessions[body.sid] = SessionState.COMMITTED
+        accepted = self.lists.settled(body.moves, body.upto)
+        table = frozenset(body.table.place.packs)
+        moves = {pack: body.moves[pack] and body.moves[pack] | table for pack in accepted}
+        self.lists.replace(moves, number)
+        for pack, targets in moves.items():
+            self.moved[pack] = body.table if targets else None
+
+    def _proof(self, body: Proof, number: int) -> None:
+        self.sessions[body.sid] = SessionState.COMMITTED
+        kept = self.points[body.point]
+        self.points[body.point] = replace(kept, proofs=(*kept.proofs, body))
+        self.proof_packs |= body.all_packs
+        self.lists.join(body.point, body.all_packs, number)
 
 
 def fold(start: bytes, raw_entries: Iterable[bytes]) -> LogState:

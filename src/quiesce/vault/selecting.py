@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
 from quiesce.vault.format import entry as entries
+from quiesce.vault.log import PointState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +32,13 @@ def summary_of(kept: KeptPoint) -> PointSummary | None:
 def select(points: Sequence[PointSummary], selector: str) -> PointSummary:
     """Return the one of *points* that *selector* names; see `Vault.find`.
 
-    *points* are those of the machine where *selector* names one, in the order of the log.
+    *points* are those of the machine where *selector* names one, in the order of the log. A
+    forgotten point is found by its id alone.
     """
     machine, at, when = selector.rpartition("@")
     if not at:
         return _by_id(points, selector)
+    points = [point for point in points if point.state == PointState.LIVE.value]
     if when == "latest":
         found = list(points)
     else:

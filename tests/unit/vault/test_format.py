@@ -391,7 +391,7 @@ def test_another_spelling_of_an_entry_is_none() -> None:
         entry.parse(raw.replace(b",", b", "))
 
 
-@pytest.mark.parametrize(("key", "value"), [("type", "forget"), ("format", 2)])
+@pytest.mark.parametrize(("key", "value"), [("type", "checkpoint"), ("format", 2)])
 def test_an_entry_of_the_future_is_refused_by_name(key: str, value: object) -> None:
     future = document.decode(entry.encode(entry.Entry(1, bytes(32), "x", entry.Abort(SID))))
     future[key] = value

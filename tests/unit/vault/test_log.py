@@ -220,9 +220,9 @@ def test_an_entry_given_twice_is_void_the_second_time() -> None:
 def test_an_unknown_entry_stops_the_fold_where_it_is() -> None:
     state = folded(opened(A))
     future = document.decode(log_of(opened(A), Abort(A))[1])
-    future["type"] = "repack"
+    future["type"] = "checkpoint"
 
-    with pytest.raises(QuiesceError, match="repack"):
+    with pytest.raises(QuiesceError, match="checkpoint"):
         state.apply(document.encode(future))
     assert state == folded(opened(A))
 

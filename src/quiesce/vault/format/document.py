@@ -68,6 +68,13 @@ def number(value: Any, limit: int = (1 << 63) - 1) -> int:
     return value
 
 
+def flag(value: Any) -> bool:
+    """Return *value*. Raises ValueError unless it is true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"neither true nor false: {value!r:.100}")  # noqa: TRY004 - the one error of a parser
+    return value
+
+
 def hash_of(value: Any) -> bytes:
     """Return the 32 bytes that *value* spells in hexadecimal. Raises ValueError."""
     if not isinstance(value, str) or _HASH.fullmatch(value) is None:
