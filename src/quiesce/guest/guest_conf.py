@@ -60,10 +60,11 @@ class _Reading:
         return replace(
             conf,
             errors=first_of(self.errors, self._more_errors),
-            warnings=first_of(
-                self.warnings, lambda count: f"{self._source}: {count} more are like that"
-            ),
+            warnings=first_of(self.warnings, self._more),
         )
+
+    def _more(self, count: int) -> str:
+        return phrase("{source}: {count} more are like that", source=self._source, count=count)
 
     def _more_errors(self, count: int) -> QuiesceError:
         message = "{source}: {count} more are wrong"
@@ -84,12 +85,13 @@ class _Reading:
                 has_app = True
                 self._read_app(name, entries)
             elif name not in _KNOWN:
-                self._warn(f"section [{excerpt(name)}] is unknown and ignored", name, [*_KNOWN])
+                said = phrase("section [{section}] is unknown and ignored", section=excerpt(name))
+                self._warn(said, name, [*_KNOWN])
             else:
                 for key in entries:
                     if key not in _KNOWN[name]:
-                        said = f"{entries[key].key_place}: {excerpt(key)} is unknown and ignored"
-                        self._warn(said, key, _KNOWN[name])
+                        said = phrase("{key} is unknown and ignored", key=excerpt(key))
+                        self._warn(f"{entries[key].key_place}: {said}", key, _KNOWN[name])
         freeze = sections.get("freeze", {})
         scripts = sections.get("scripts", {})
         deadline_s = self._seconds(freeze, "deadline_s", GuestConf.deadline_s, MOST_DEADLINE_S)
@@ -139,12 +141,12 @@ class _Reading:
             self.wrong(phrase(template, place=entry.place, key=key, found=found, allowed=allowed))
             return default
         if seconds > most:
-            self.warnings.append(
-                f"{self._source}: {entry.place}: {key} is {seconds:g}, {most:g} is used"
-            )
+            template = "{place}: {key} is {found:g}, {used:g} is used"
+            said = phrase(template, place=entry.place, key=key, found=seconds, used=most)
+            self.warnings.append(f"{self._source}: {said}")
         return min(seconds, most)
 
     def _warn(self, message: str, word: str, known: Sequence[str]) -> None:
         near = nearest(word, known) if len(self.warnings) < MOST_TOLD else None
-        hint = f"; did you mean {near}?" if near is not None else ""
+        hint = phrase("; did you mean {near}?", near=near) if near is not None else ""
         self.warnings.append(f"{self._source}: {message}{hint}")

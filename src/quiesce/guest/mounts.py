@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from quiesce.catalogue import phrase
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import QuiesceError
 from quiesce.model.report import ReportedMount
 from quiesce.values import dataclass
@@ -129,7 +129,10 @@ def plan_freeze(
     sorting = _Sorting(skipped, wanted, _Tree(mounts))
     for system in _by_device(mounts):
         sorting.sort(system)
-    warnings = [f"skip names {path}, which is no mount point" for path in sorted(skipped - paths)]
+    warnings = [
+        phrase("skip names {path}, which is no mount point", path=path)
+        for path in sorted(skipped - paths)
+    ]
     return FreezePlan(
         mounts=_in_order(sorting.chosen, carriers),
         left_out=tuple(sorting.left_out),
@@ -247,11 +250,12 @@ class _Sorting:
     def _excused(self, mount: Mount, paths: set[str]) -> str | None:
         reason = None
         if paths & self._skip:
-            reason = "skipped in guest.conf"
+            reason = mark("skipped in guest.conf")
         elif mount.fstype == "vfat" and paths & _BOOT:
-            reason = "vfat cannot be frozen"
+            reason = mark("vfat cannot be frozen")
         if reason is not None:
-            self.warnings.append(f"{mount.path} will not be frozen: {reason}")
+            template = "{path} will not be frozen: {reason}"
+            self.warnings.append(phrase(template, path=mount.path, reason=phrase(reason)))
         return reason
 
     def _choose(self, mount: Mount) -> None:

@@ -96,9 +96,12 @@ class _Findings:
         return PluginConfig(
             self.values,
             first_of(self.errors, self._more_errors),
-            first_of(self.warnings, lambda count: f"{self._source}: {count} more are like that"),
+            first_of(self.warnings, self._more),
             tuple(self.notes),
         )
+
+    def _more(self, count: int) -> str:
+        return phrase("{source}: {count} more are like that", source=self._source, count=count)
 
     def _more_errors(self, count: int) -> QuiesceError:
         message = "{source}: {count} more are wrong"
@@ -139,7 +142,8 @@ class _Findings:
 
     def _read_unknown(self, member: Member) -> None:
         if member.key in _IGNORED:
-            self.notes.append(f"{self._source}: {member.key} is accepted and has no effect")
+            said = phrase("{key} is accepted and has no effect", key=member.key)
+            self.notes.append(f"{self._source}: {said}")
             return
         known = {key.lower(): key for key in (*_KEYS, *_IGNORED)}
         meant = known.get(member.key.lower())
@@ -148,10 +152,9 @@ class _Findings:
             self.wrong(said, member.place)
             return
         near = nearest(member.key, known.values()) if len(self.warnings) < MOST_TOLD else None
-        hint = f"; did you mean {near}?" if near is not None else ""
-        self.warnings.append(
-            f"{self._source}: {member.place}: {excerpt(member.key)} is unknown and ignored{hint}"
-        )
+        hint = phrase("; did you mean {near}?", near=near) if near is not None else ""
+        said = phrase("{key} is unknown and ignored", key=excerpt(member.key))
+        self.warnings.append(f"{self._source}: {member.place}: {said}{hint}")
 
 
 def _plain(value: Value) -> Any:

@@ -60,8 +60,11 @@ class _Reading:
             tuple(self.configs),
             self.max_timeout_s,
             first_of(self.errors, self._more_errors),
-            first_of(self.warnings, lambda count: f"{self._source}: {count} more are like that"),
+            first_of(self.warnings, self._more),
         )
+
+    def _more(self, count: int) -> str:
+        return phrase("{source}: {count} more are like that", source=self._source, count=count)
 
     def _more_errors(self, count: int) -> QuiesceError:
         message = "{source}: {count} more are wrong"
@@ -142,6 +145,6 @@ class _Reading:
             return
         known = (*known, "pluginName0", "pluginPath0", "pluginConfigPath0")
         near = nearest(key, known) if len(self.warnings) < MOST_TOLD else None
-        hint = f"; did you mean {near}?" if near is not None else ""
-        said = f"{entry.key_place}: {excerpt(key)} is unknown and ignored{hint}"
-        self.warnings.append(f"{self._source}: {said}")
+        hint = phrase("; did you mean {near}?", near=near) if near is not None else ""
+        said = phrase("{key} is unknown and ignored", key=excerpt(key))
+        self.warnings.append(f"{self._source}: {entry.key_place}: {said}{hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import guest_conf, plugin_config, plugin_host, selfcheck, trust
 from quiesce.guest.guest_conf import GuestConf
@@ -178,8 +179,9 @@ class _Places:
             candidates.insert(0, self.plugin_host)
         for path in candidates:
             if path not in used:
-                instead = ", ".join(sorted(used)) or "nothing"
-                yield f"{path} is not used; used instead: {instead}"
+                instead = ", ".join(sorted(used)) or phrase("nothing")
+                template = "{path} is not used; used instead: {instead}"
+                yield phrase(template, path=path, instead=instead)
 
 
 def _read_guest_conf(path: str) -> GuestConf:
@@ -254,14 +256,19 @@ def _timeout_s(parsed: PluginConfig) -> float:
 
 def _host_capped(path: str, host: PluginHost, cap_s: float) -> Iterator[str]:
     if host.max_timeout_s is not None and host.max_timeout_s > cap_s:
-        yield f"{path}: timeoutInSeconds is {host.max_timeout_s:g}, {cap_s:g} is used"
+        yield _is_capped(path, host.max_timeout_s, cap_s)
 
 
 def _capped(config: _Config, cap_s: float) -> Iterator[str]:
     if config.parsed is not None and "timeoutInSeconds" in config.parsed.values:
         timeout_s = _timeout_s(config.parsed)
         if timeout_s > cap_s:
-            yield f"{config.source}: timeoutInSeconds is {timeout_s:g}, {cap_s:g} is used"
+            yield _is_capped(config.source, timeout_s, cap_s)
+
+
+def _is_capped(path: str, found: float, used: float) -> str:
+    template = "{path}: timeoutInSeconds is {found:g}, {used:g} is used"
+    return phrase(template, path=path, found=found, used=used)
 
 
 def _refused_scripts(plugin: Plugin) -> list[QuiesceError]:
