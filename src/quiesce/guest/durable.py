@@ -38,15 +38,14 @@ _WARNING = mark(
 )
 
 
-def write(current: Record, plugins: Sequence[Plugin]) -> None:
-    """Put down that all *plugins* are about to be held, in this order; raises OSError."""
+def provide(current: Record, plugins: Sequence[Plugin]) -> None:
+    """Put down that all *plugins* are about to be held, in this order; a warning if that fails."""
     held = [Held(plugin.source, plugin.post, "failed") for plugin in plugins]
-    document = {"boot_id": _boot_id(), "record": replace(current, held=held).to_json()}
-    directory = os.path.dirname(FILE)
-    os.makedirs(directory, mode=0o755, exist_ok=True)
-    if not _is_roots_alone(directory):
-        raise PermissionError(errno.EPERM, phrase(_NOT_ROOTS, place=directory))
-    replace_durably(FILE, json.dumps(document).encode())
+    document = {"record": replace(current, held=held).to_json()}
+    try:
+        _write(json.dumps({**document, "boot_id": _boot_id()}).encode())
+    except OSError as exc:
+        current.warnings.append(_warning(str(exc.strerror)))
 
 
 def read() -> Record | None:
@@ -73,24 +72,31 @@ def clear() -> None:
         os.unlink(FILE)
 
 
-def warning(reason: str) -> str:
-    """Return what to tell where nothing can be put down for *reason*."""
-    return phrase(_WARNING, file=FILE, reason=reason)
-
-
 def obstacle() -> str | None:
     """Return the warning that a session would give now; writes nothing."""
     place = os.path.dirname(FILE)
     while not os.path.exists(place):
         place = os.path.dirname(place)
     if not os.access(place, os.W_OK | os.X_OK):
-        return warning(phrase("{place} cannot be written", place=place))
+        return _warning(phrase("{place} cannot be written", place=place))
     if not _is_roots_alone(place):
-        return warning(phrase(_NOT_ROOTS, place=place))
+        return _warning(phrase(_NOT_ROOTS, place=place))
     space = os.statvfs(place)
     if space.f_bavail * space.f_frsize < _ROOM_BYTES:
-        return warning(phrase("{place} is full", place=place))
+        return _warning(phrase("{place} is full", place=place))
     return None
+
+
+def _write(data: bytes) -> None:
+    directory = os.path.dirname(FILE)
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    if not _is_roots_alone(directory):
+        raise PermissionError(errno.EPERM, phrase(_NOT_ROOTS, place=directory))
+    replace_durably(FILE, data)
+
+
+def _warning(reason: str) -> str:
+    return phrase(_WARNING, file=FILE, reason=reason)
 
 
 def _is_roots_alone(place: str) -> bool:

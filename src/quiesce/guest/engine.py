@@ -7,11 +7,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from quiesce.catalogue import mark
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import (
     devices,
     durable,
+    engine_errors,
     facts,
     freezing,
     hurry,
@@ -35,7 +36,6 @@ from quiesce.values import replace
 
 if TYPE_CHECKING:
     from quiesce.guest.freezing import Thawed
-    from quiesce.guest.mounts import Mount
     from quiesce.guest.settings import Plugin
     from quiesce.guest.signals import Signals
     from quiesce.guest.survey import Survey
@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 
 _FLUSH_S = 10.0
 _GUARD_S = 15.0
-_WATCHDOG_DEAD = mark("the watchdog process was dead")
-_RELEASED_BEFORE = mark("everything is released before the snapshot")
-_OVER_TOO_EARLY = mark("the window was over too early")
-_INTERRUPTED_BEFORE = mark("interrupted before the snapshot")
-_INTERRUPTED_INSIDE = mark("interrupted inside the window")
 
 
 def run_session(order: Order, snapshot: Snapshot, *, lock: int, signals: Signals) -> Ended:
@@ -122,7 +117,7 @@ class _Session:
         except QuiesceError as exc:
             self.record.fail(Cause.GUARD, exc)
         except OSError as exc:
-            self.record.fail(Cause.GUARD, _unwritable(exc))
+            self.record.fail(Cause.GUARD, engine_errors.unwritable(exc))
         else:
             self.record.guards.append(Guard.of(self._watchdog.pid))
             self._prepare_scripts()
@@ -154,19 +149,12 @@ class _Session:
         """Hold the applications in order; after the first failure no further one."""
         plugins = () if self.record.failures else self._settings.plugins
         if plugins:
-            self._provide_for_death()
+            durable.provide(self.record, plugins)
         for plugin in plugins:
             if not self._hold(plugin):
                 break
         if self._signals.interrupted:
-            self.record.fail(Cause.INTERRUPTED, _interrupted(_INTERRUPTED_BEFORE))
-
-    def _provide_for_death(self) -> None:
-        """Put down on the disk what is to be released if the machine goes down."""
-        try:
-            durable.write(self.record, self._settings.plugins)
-        except OSError as exc:
-            self.record.warnings.append(durable.warning(str(exc.strerror)))
+            self.record.fail(Cause.INTERRUPTED, engine_errors.interrupted_before())
 
     def _hold(self, plugin: Plugin) -> bool:
         begun = time.monotonic()
@@ -177,7 +165,7 @@ class _Session:
             self.record.step("pre-script", "script", "failed", since=begun, reason="interrupted")
             return False
         except OSError as exc:
-            self.record.fail(Cause.GUARD, _unwritable(exc), "pre-script")
+            self.record.fail(Cause.GUARD, engine_errors.unwritable(exc), "pre-script")
             return False
         self.record.script_step("pre-script", result, since=begun)
         if result.error is not None:
@@ -204,7 +192,7 @@ class _Session:
             return
         self.record.fate = SnapshotFate(taken=None)
         if not self.record.failures:
-            self.record.fail(Cause.EXPIRED, _expired(_RELEASED_BEFORE))
+            self.record.fail(Cause.EXPIRED, engine_errors.released_before())
 
     def rest(self) -> None:
         """Open the window, freeze, let the snapshot be taken, thaw, close the window."""
@@ -235,7 +223,7 @@ class _Session:
                 until_s, self._freezing.descriptors, self._snapshot.process_group
             )
         except OSError:
-            self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD))
+            self.record.fail(Cause.EXPIRED, engine_errors.watchdog_dead())
             return Window(self._signals, until_s)
         return Window(self._signals, until_s, self._watchdog)
 
@@ -246,7 +234,7 @@ class _Session:
             self._note()
         except OSError as exc:
             self.record.hurried = False
-            self.record.fail(Cause.GUARD, _unwritable(exc))
+            self.record.fail(Cause.GUARD, engine_errors.unwritable(exc))
         if self.record.hurried:
             hurry.begin()
 
@@ -270,9 +258,10 @@ class _Session:
         mounted = {mount.device for mount in devices.read_mounts()} if paths else set()
         for mount in self._plan.mounts:
             if mount.path in paths and mount.device in mounted:
-                self.record.fail(Cause.FREEZE, _replaced(mount), "freeze")
+                self.record.fail(Cause.FREEZE, engine_errors.replaced(mount), "freeze")
             elif mount.path in paths:
-                self.record.warnings.append(f"{mount.path} is no longer mounted")
+                said = phrase("{path} is no longer mounted", path=mount.path)
+                self.record.warnings.append(said)
 
     def _freeze_deadline(self) -> Deadline:
         limit = min(self._settings.freeze_timeout_s, self.record.deadline_s / 2)
@@ -292,10 +281,11 @@ class _Session:
         except QuiesceError as exc:
             self._frozen = {}
             self.record.times = replace(self.record.times, thawed=time.monotonic())
-            self.record.step("freeze", "freeze", _status_of(exc), since=begun)
+            status = "timeout" if exc.name == "FsFreezeTimeout" else "failed"
+            self.record.step("freeze", "freeze", status, since=begun)
             self.record.fail(Cause.FREEZE, exc, "freeze")
         except OSError:
-            self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD), "freeze")
+            self.record.fail(Cause.EXPIRED, engine_errors.watchdog_dead(), "freeze")
         else:
             self._say_frozen(begun)
 
@@ -315,9 +305,9 @@ class _Session:
         self.record.step("snapshot", "snapshot", status, since=begun, reason=reason)
         ended_early = taken.ending is Ending.INTERRUPTED and taken.fate.taken is not False
         if taken.ending is Ending.EXPIRED or ended_early:
-            self.record.fail(Cause.EXPIRED, _expired(_OVER_TOO_EARLY), "snapshot")
+            self.record.fail(Cause.EXPIRED, engine_errors.over_too_early(), "snapshot")
         if taken.ending is Ending.INTERRUPTED:
-            self.record.fail(Cause.INTERRUPTED, _interrupted(_INTERRUPTED_INSIDE), "snapshot")
+            self.record.fail(Cause.INTERRUPTED, engine_errors.interrupted_inside(), "snapshot")
         if taken.error is not None:
             self.record.fail(Cause.SNAPSHOT, taken.error, "snapshot")
 
@@ -330,7 +320,7 @@ class _Session:
             self.record.step("thaw", "thaw", "failed" if thawed.failed else "ok", since=begun)
         if thawed.already and not self.record.has_failed(Cause.EXPIRED):
             paths = ", ".join(thawed.already)
-            self.record.fail(Cause.EXPIRED, _thawed_before(paths), "thaw")
+            self.record.fail(Cause.EXPIRED, engine_errors.thawed_before(paths), "thaw")
         for place, exc in thawed.failed:
             path = self._freezing.freezers[place].mount.path
             error = QuiesceError(
@@ -356,7 +346,7 @@ class _Session:
             )
         except OSError:
             if not expired:
-                self.record.fail(Cause.EXPIRED, _expired(_WATCHDOG_DEAD))
+                self.record.fail(Cause.EXPIRED, engine_errors.watchdog_dead())
         with contextlib.suppress(OSError):  # what it would say is over in a moment
             self._note()
 
@@ -400,28 +390,3 @@ class _Session:
             for mount in self._plan.mounts
         ]
         return [*planned, *self._plan.left_out]
-
-
-def _status_of(error: QuiesceError) -> str:
-    return "timeout" if error.name == "FsFreezeTimeout" else "failed"
-
-
-def _replaced(mount: Mount) -> QuiesceError:
-    message = "{path} is another file system now, but {device} is mounted"
-    return QuiesceError("UnableToOpenMount", message, path=mount.path, device=mount.device)
-
-
-def _thawed_before(paths: str) -> QuiesceError:
-    return QuiesceError("FreezeWindowExpired", "{paths} had been thawed already", paths=paths)
-
-
-def _expired(message: str) -> QuiesceError:
-    return QuiesceError("FreezeWindowExpired", message)
-
-
-def _unwritable(exc: OSError) -> QuiesceError:
-    return QuiesceError("GuardUnavailable", "cannot use /run: {reason}", reason=exc.strerror)
-
-
-def _interrupted(message: str) -> QuiesceError:
-    return QuiesceError("Interrupted", message)
