@@ -46,11 +46,15 @@ def open_directory(path: str) -> int:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    status = os.fstat(directory)
-    if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+    if not is_ours_alone(os.fstat(directory)):
         os.close(directory)
         raise PermissionError(errno.EPERM, "others can write in it", path)
     return directory
+
+
+def is_ours_alone(status: os.stat_result) -> bool:
+    """Return whether nobody but this process's user can write where *status* was found."""
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
 
 
 def _lock(directory: int) -> None:

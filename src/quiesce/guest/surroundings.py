@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import aside, hookfile, install, journal, locking, log_file, reports
 from quiesce.guest.freezer import open_mount
@@ -87,7 +88,7 @@ def look(settings: GuestSettings, mounts: Sequence[Mount]) -> Surroundings:
         at_rest=at_rest,
         has_died=has_died,
         run=_trouble(str(locking.RUN_DIR)),
-        log=_trouble(log_file.DIRECTORY) or _trouble(str(reports.DIRECTORIES[0])),
+        log=_log_trouble(log_file.DIRECTORY) or _log_trouble(str(reports.DIRECTORIES[0])),
         unopenable=_unopenable(mounts),
         suspended=tuple(mount.path for mount in mounts if _is_suspended(mount.device)),
         scripts=_script_files(scripts),
@@ -109,6 +110,13 @@ def _has_capability(number: int) -> bool:
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         masks = [line.split()[1] for line in status if line.startswith("CapEff:")]
     return bool(int(masks[0], 16) >> number & 1) if masks else False
+
+
+def _log_trouble(path: str) -> str | None:
+    trouble = _trouble(path)
+    if trouble is None and os.path.exists(path) and not log_file.is_ours_alone(os.stat(path)):
+        return phrase("{path}: others can write in it", path=path)
+    return trouble
 
 
 def _trouble(path: str) -> str | None:

@@ -107,15 +107,25 @@ def test_a_session_at_rest_is_said_and_how_to_end_it(box: Box) -> None:
     assert check(box)[0] == 0
 
 
-def test_a_log_that_cannot_be_kept_is_a_warning_and_lowers_nothing(box: Box) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        ("mount -t tmpfs -o ro none /var/log", "/var/log: Read-only file system"),
+        ("mkdir -m 777 /var/log/quiesce", "/var/log/quiesce: others can write in it"),
+        ("touch /var/log/quiesce", "/var/log/quiesce: Not a directory"),
+    ],
+)
+def test_a_log_that_cannot_be_kept_is_a_warning_and_lowers_nothing(
+    box: Box, spoil: str, says: str
+) -> None:
     box.mount("/mnt/a")
-    box.shell("mount -t tmpfs -o ro none /var/log")
+    box.shell(spoil)
 
     status, document = check(box)
 
     [finding] = document["findings"]
     assert (status, finding["severity"], finding["lowers"]) == (0, "warning", False)
-    assert "/var/log: Read-only file system" in finding["what"]
+    assert says in finding["what"]
     box.shell("umount /var/log")
 
 
