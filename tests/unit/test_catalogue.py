@@ -1,14 +1,19 @@
+from __future__ import annotations
+
 import gettext
 import string
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from quiesce import catalogue
 from quiesce.catalogue import language_of, phrase, translation
 from quiesce.errors import KINDS, ExitStatus, QuiesceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 COMPILED = Path(catalogue.__file__).parent / "locale/it/LC_MESSAGES/quiesce.mo"
 
