@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quiesce.catalogue import phrase
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import ExitStatus
 from quiesce.guest import obstacles
 from quiesce.guest.decision import Cause, Failure, Happened, Way, decide, way_of_snapshot
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from quiesce.guest.decision import Decision
     from quiesce.guest.mounts import FreezePlan
     from quiesce.guest.obstacles import Finding
-    from quiesce.guest.settings import GuestSettings
+    from quiesce.guest.settings import GuestSettings, ScriptSpec
     from quiesce.guest.surroundings import Surroundings
 
 SCHEMA = "quiesce.check/1"
@@ -121,10 +121,11 @@ def _mounts(plan: FreezePlan, way: Way) -> tuple[ReportedMount, ...]:
     return (*planned, *plan.left_out)
 
 
-_WORDS = {"warning": "warning", "info": "note"}
+_WORDS = {"warning": mark("warning"), "info": mark("note")}
+_SCRIPTS = {"pre": mark("pre-script"), "post": mark("post-script")}
 _WHY_NOT = {
-    Way.UNFROZEN: "nothing will be frozen",
-    Way.NO_SNAPSHOT: "there will be no snapshot",
+    Way.UNFROZEN: mark("nothing will be frozen"),
+    Way.NO_SNAPSHOT: mark("there will be no snapshot"),
 }
 
 
@@ -132,30 +133,36 @@ def told(expectation: Expectation) -> list[str]:
     """Return the lines that tell a person the same."""
     settings = expectation.settings
     decision = expectation.decision
-    lines = [f"configuration  {settings.source or 'none: no script will run'}"]
+    source = settings.source or phrase("none: no script will run")
+    lines = [f"{phrase('configuration'):<15}{source}"]
     for plugin in settings.plugins:
-        lines += [
-            f"{spec.phase + '-script':<15}{spec.path} (within {spec.timeout_s:g} s)"
-            for spec in (plugin.pre, plugin.post)
-        ]
-    lines.append(f"disks          {expectation.disks['count']}")
+        lines += [_told_script(spec) for spec in (plugin.pre, plugin.post)]
+    lines.append(f"{phrase('disks'):<15}{expectation.disks['count']}")
     lines += [_told_mount(mount) for mount in expectation.mounts]
     for finding in expectation.findings:
-        lines.append(f"{finding.name or _WORDS[finding.severity]}: {finding.what}")
+        lines.append(f"{finding.name or phrase(_WORDS[finding.severity])}: {finding.what}")
         if finding.action is not None:
             lines.append("  " + phrase("next: {action}", action=finding.action))
     lines.append(_verdict(decision))
     return lines
 
 
+def _told_script(spec: ScriptSpec) -> str:
+    within = phrase("within {seconds:g} s", seconds=spec.timeout_s)
+    return f"{phrase(_SCRIPTS[spec.phase]):<15}{spec.path} ({within})"
+
+
 def _told_mount(mount: ReportedMount) -> str:
-    verb = "freezes" if mount.frozen else "leaves"
-    reason = f" ({mount.reason})" if mount.reason else ""
+    verb = phrase("freezes" if mount.frozen else "leaves")
+    reason = f" ({phrase(mount.reason)})" if mount.reason else ""
     return f"{verb:<15}{mount.path} {mount.fstype}{reason}"
 
 
 def _verdict(decision: Decision) -> str:
     if decision.outcome is Outcome.ABORTED:
-        return "a backup would abort: continueBackupOnFailure is false"
-    wanted = f", not {decision.requested.value}" if decision.outcome is not Outcome.COMPLETE else ""
-    return f"a backup would be consistent to the level {decision.reached.value}{wanted}"
+        return phrase("a backup would abort: continueBackupOnFailure is false")
+    level, wanted = decision.reached.value, decision.requested.value
+    if decision.outcome is Outcome.COMPLETE:
+        return phrase("a backup would be consistent to the level {level}", level=level)
+    template = "a backup would be consistent to the level {level}, not {wanted}"
+    return phrase(template, level=level, wanted=wanted)

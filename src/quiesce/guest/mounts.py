@@ -23,7 +23,7 @@ _NETWORK = _HOST_SHARED | _REMOTE
 _BOOT = frozenset({"/boot", "/efi", "/boot/efi"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 _DELETED = "//deleted"
-_COVERED = "another mount covers it"
+_COVERED = mark("another mount covers it")
 
 
 class NotAMountPointError(ValueError):
@@ -237,9 +237,9 @@ class _Sorting:
         mount = self._best(system)
         reason = _never(mount)
         if reason is None and not any(each.writable for each in system):
-            reason = "read-only"
+            reason = mark("read-only")
         if reason is None and self._only is not None and not paths & self._only:
-            reason = "not asked for"
+            reason = mark("not asked for")
         if reason is None:
             reason = self._excused(mount, paths)
         if reason is not None:
@@ -290,9 +290,9 @@ def _by_device(mounts: Sequence[Mount]) -> list[list[Mount]]:
 
 def _never(mount: Mount) -> str | None:
     if mount.fstype in _NETWORK:
-        return "network or host-shared file system"
+        return mark("network or host-shared file system")
     if mount.fstype == "fuse" or mount.fstype.startswith(("fuse.", "fuseblk")):
-        return "FUSE file system"
+        return mark("FUSE file system")
     return None
 
 
