@@ -82,7 +82,9 @@ _INTERRUPTED = ExitStatus.INTERRUPTED
 
 _ROOT_ALONE = "make root the owner and mode 700: chown root: FILE; chmod 700 FILE"
 _RAISE_TIMEOUT = "check the script, and raise timeoutInSeconds in the plugin configuration"
-_SEE_MOUNT = "see the named mount and error: quiesce-guest check"
+_SEE_MOUNT = (
+    "see the named mount and error: quiesce-guest check; to leave it out: skip in guest.conf"
+)
 _SEE_ERROR = "see the named error"
 _RUN_AGAIN = "run it again"
 _SEE_REPORT = "in the guest: quiesce-guest report"
@@ -107,11 +109,13 @@ _ROWS = (
     ErrorKind("IncorrectPluginhostFile", 304, _DEGRADED,
         "the plugin host file or quiesce-guest itself is damaged: no script can run, and the"
         " applications in this backup are not consistent",
-        "mend the plugin host file, or reinstall quiesce-guest", also=(313, 314), may_abort=True),
+        "mend the plugin host file (owner and mode: chown root: FILE; chmod 644 FILE), or reinstall"
+        " quiesce-guest", also=(313, 314), may_abort=True),
     ErrorKind("IncorrectJSONConfigFile", 305, _DEGRADED,
         "the plugin configuration is wrong, or not root's alone: no script can run, and the"
         " applications in this backup are not consistent",
-        "take a fresh copy of VMSnapshotPluginConfig.json and configure it again",
+        "mend what the message names, or configure it again in a fresh copy (move the file away,"
+        " then: quiesce-guest install config); owner and mode: chown root: FILE; chmod 600 FILE",
         also=(316, 317), may_abort=True),
     ErrorKind("InsufficientPermissionforPre-Script", 306, _DEGRADED,
         "somebody else than root could change the pre-script: root must own it and every"
@@ -158,7 +162,8 @@ _ROWS = (
     ErrorKind("IncorrectGuestConf", 1005, _DEGRADED,
         "/etc/quiesce/guest.conf is wrong, or not root's alone: its defaults apply, and no script"
         " can run",
-        "mend /etc/quiesce/guest.conf", may_abort=True),
+        "mend /etc/quiesce/guest.conf; owner and mode: chown root: FILE; chmod 600 FILE",
+        may_abort=True),
     ErrorKind("Interrupted", 1006, _INTERRUPTED,
         "a signal ended it, or its process died; whatever was at rest was thawed and released",
         _RUN_AGAIN),
@@ -167,7 +172,7 @@ _ROWS = (
         "hold first: quiesce-guest hold"),
     ErrorKind("ReportNotFound", 1008, _NOT_FOUND,
         "there is no such report in this machine",
-        "list them: ls /var/log/quiesce"),
+        "list them: ls /var/log/quiesce/reports"),
     ErrorKind("InstallRefused", 1009, _ABORTED,
         "a file could not be installed or removed; no half-written file is left",
         "see the named file"),

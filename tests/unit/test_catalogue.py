@@ -11,6 +11,7 @@ import pytest
 from quiesce import catalogue
 from quiesce.catalogue import language_of, phrase, translation
 from quiesce.errors import KINDS, ExitStatus, QuiesceError
+from quiesce.guest.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,3 +209,16 @@ def test_the_catalogue_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert phrase("there is no report") == "non ci sono rapporti"
 
     assert len(read) == 1
+
+
+def test_the_guest_s_program_reads_the_catalogue_before_it_does_anything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    loading(monkeypatch, lambda path: read.append(path) or b"")
+    monkeypatch.setenv("LC_ALL", "it_IT.UTF-8")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    assert len(read) == 1
+    assert "quiesce-guest" in capsys.readouterr().out
