@@ -59,9 +59,23 @@ def find(name: str) -> str:
 
 
 def prepare(program: str, argv: Sequence[str], *, env: Mapping[str, str], stdout: int) -> Command:
-    """Fork the process that will become *program* with *argv*; *stdout* is its standard output."""
+    """Fork the process that will become *program* with *argv*; *stdout* is its standard output.
+
+    Raises QuiesceError SnapshotFailed where no process can be made.
+    """
     reader, starter = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(reader)
+        os.close(starter)
+        raise QuiesceError(
+            "SnapshotFailed",
+            "no process for {command}: {reason}",
+            command=argv[0],
+            reason=exc.strerror,
+            action="free memory or process numbers, and run it again",
+        ) from exc
     if pid == 0:
         os.close(starter)
         _become(reader, program, argv, env=env, stdout=stdout)

@@ -32,7 +32,7 @@ _BLOCKED = (
 class CommandSnapshot:
     """Forks the command's process at once, so that the window only has to let it go.
 
-    Raises QuiesceError SnapshotFailed where there is no such command.
+    Raises QuiesceError SnapshotFailed where there is no such command, or no process for it.
     """
 
     line = None
@@ -46,7 +46,12 @@ class CommandSnapshot:
             os.mkdir(self._home, 0o700)
         except OSError:  # nothing can be at rest then, and any directory will do
             own = {}
-        self._command = command.prepare(program, argv, env={**os.environ, **own}, stdout=stdout)
+        try:
+            self._command = command.prepare(program, argv, env={**os.environ, **own}, stdout=stdout)
+        except QuiesceError:
+            with contextlib.suppress(OSError):
+                os.rmdir(self._home)
+            raise
 
     @property
     def process_group(self) -> int | None:
