@@ -38,7 +38,7 @@ set -eu
 mount -t tmpfs -o mode=755 box "$BASE"
 cd "$BASE"
 mkdir -m 755 upper work root images
-mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+mount -t overlay -o "lowerdir=$LOWER,upperdir=upper,workdir=work" overlay root
 mount -t proc proc root/proc
 mount -t sysfs sysfs root/sys
 mount --rbind /dev root/dev
@@ -54,11 +54,11 @@ exec sleep infinity
 
 
 class Box:
-    """The machine; *root* is its root directory as seen from here."""
+    """The machine; *root* is its root directory as seen from here, *lower* what it is made of."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, lower: Path = Path("/")) -> None:
         base.mkdir()
-        env = {**os.environ, "BASE": str(base), "SOURCE": str(SOURCE)}
+        env = {**os.environ, "BASE": str(base), "SOURCE": str(SOURCE), "LOWER": str(lower)}
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", _SETUP],
             env=env,
@@ -144,13 +144,13 @@ class Box:
             env=self.environment(),
         )
 
-    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+    def shell(self, script: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a shell script in the machine."""
         return subprocess.run(
             self._entered("sh", "-c", script),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             env=self.environment(),
             check=False,
         )
