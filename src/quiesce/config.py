@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quiesce.errors import QuiesceError
 
+_Many = Annotated[int, Field(ge=0)]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,10 +45,28 @@ class ScratchSettings(_Strict):
     directory: Path | None = None
 
 
+class RetentionSettings(_Strict):
+    """`[retention]`: which recovery points `quiesce prune` keeps of each machine.
+
+    Without any `keep_…` it forgets none. A forgotten point can be recalled for *undelete_days*. A
+    run that would forget more than *limit_percent* of a machine's points is refused.
+    """
+
+    keep_last: _Many = 0
+    keep_hourly: _Many = 0
+    keep_daily: _Many = 0
+    keep_weekly: _Many = 0
+    keep_monthly: _Many = 0
+    keep_yearly: _Many = 0
+    undelete_days: Annotated[float, Field(ge=0, le=36500)] = 7
+    limit_percent: Annotated[int, Field(ge=0, le=100)] = 50
+
+
 class Settings(_Strict):
     """Everything in `quiesce.toml`."""
 
     vault: VaultSettings = VaultSettings()
+    retention: RetentionSettings = RetentionSettings()
     scratch: ScratchSettings = ScratchSettings()
     machine: Annotated[dict[str, MachineSettings], Field(default_factory=dict)]
 

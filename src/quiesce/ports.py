@@ -254,6 +254,28 @@ class BlobStore(BlobReader, Protocol):
         """
 
 
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob as listing shows it: *stored_at_s* is when, in POSIX seconds by the store's clock."""
+
+    name: str
+    size_bytes: int
+    stored_at_s: float
+
+
+class PrunableStore(BlobStore, Protocol):
+    """A store whose blobs can be deleted; for maintenance alone."""
+
+    def blobs(self, prefix: str) -> Iterator[StoredBlob]:
+        """Yield the blobs whose names begin with *prefix*, in order."""
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete the blobs *names*, durably; those that are not there are fine.
+
+        Raises QuiesceError VaultUnavailable; some of them may be gone then.
+        """
+
+
 # --- the target --------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -14,20 +15,24 @@ from quiesce.channel.qga import Qga
 from quiesce.config import MachineSettings, Settings
 from quiesce.errors import QuiesceError
 from quiesce.jobs import backup as backup_job
+from quiesce.jobs import prune as prune_job
 from quiesce.jobs import restore as restore_job
 from quiesce.jobs import undo as undo_job
 from quiesce.jobs.account import Account
 from quiesce.model.undo import UndoNote
+from quiesce.policy.retention import KeepRules
 from quiesce.ports import ThawAnswer
 from quiesce.providers import cleanup, images
 from quiesce.providers.qemu import Qemu
 from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
+from quiesce.vault.collecting import Terms
+from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from quiesce.jobs.account import BackupRun
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
     from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
     from quiesce.ports import BlockWriter, Guard, Progress
+    from quiesce.vault.collecting import Collected
+    from quiesce.vault.format.entry import Hold
+    from quiesce.vault.maintenance import Planned
 
 _THAW_S = 8.0
 
@@ -68,6 +76,14 @@ class Restored:
     took_s: float
 
 
+@dataclass(frozen=True)
+class Holds:
+    """A point, and what holds it."""
+
+    point: PointSummary
+    holds: tuple[Hold, ...]
+
+
 def environment(settings_path: Path | None, vault_url: str | None) -> Environment:
     """Return the environment of a command; *vault_url* wins over the settings."""
     settings = config.load(settings_path)
@@ -85,6 +101,55 @@ def create_vault(env: Environment) -> str:
 def open_vault(env: Environment) -> Vault:
     """Open the vault; raises QuiesceError VaultNotFound, VaultUnsupported, VaultUnavailable."""
     return Vault.open(_store(env.vault_url))
+
+
+def hold(env: Environment, selector: str, *, legal: bool) -> Holds:
+    """Hold the point *selector* and return what holds it now."""
+    vault = open_vault(env)
+    point = vault.find(selector)
+    vault.hold(point, hold_id=ulid.new(), legal=legal)
+    return Holds(point, vault.holds(point))
+
+
+def unhold(env: Environment, selector: str, *, legal: bool) -> Holds:
+    """End the holds of the point *selector*, and return what holds it still."""
+    vault = open_vault(env)
+    point = vault.find(selector)
+    vault.unhold(point, legal=legal)
+    return Holds(point, vault.holds(point))
+
+
+def plan_prune(env: Environment) -> tuple[Maintenance, tuple[Planned, ...]]:
+    """Return what a prune of the vault would do by the settings, and who would do it."""
+    kept = env.settings.retention
+    terms = Terms(
+        KeepRules(
+            last=kept.keep_last,
+            hourly=kept.keep_hourly,
+            daily=kept.keep_daily,
+            weekly=kept.keep_weekly,
+            monthly=kept.keep_monthly,
+            yearly=kept.keep_yearly,
+        ),
+        timedelta(days=kept.undelete_days),
+        datetime.now().astimezone(),
+    )
+    maintenance = Maintenance(_store(env.vault_url))
+    return maintenance, prune_job.plan(maintenance, terms)
+
+
+def prune(
+    env: Environment,
+    maintenance: Maintenance,
+    planned: Sequence[Planned],
+    *,
+    limit_percent: int | None,
+    progress: Progress,
+) -> tuple[Collected, ...]:
+    """Do what was planned. Raises QuiesceError PruneRefused before anything is done."""
+    limit = env.settings.retention.limit_percent if limit_percent is None else limit_percent
+    prune_job.check(planned, limit_percent=limit)
+    return prune_job.apply(maintenance, planned, progress=progress)
 
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:

@@ -2,12 +2,13 @@ import errno
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from quiesce.errors import QuiesceError
-from quiesce.ports import BlobStore
+from quiesce.ports import BlobStore, PrunableStore
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
 
@@ -149,6 +150,39 @@ def test_of_many_creators_one_wins(store: BlobStore) -> None:
     assert store.get("race/1") == won[0]
 
 
+def test_deleted_blobs_are_gone_and_can_be_created_again(store: PrunableStore) -> None:
+    for name in ["p/s/1", "p/s/2", "p/t/1"]:
+        store.create(name, b"old")
+    store.delete(["p/s/1", "p/s/2", "p/s/never"])
+
+    assert list(store.list("")) == ["p/t/1"]
+    with pytest.raises(KeyError):
+        store.get("p/s/1")
+    store.delete(["p/s/1", "q/1"])
+    assert store.create("p/s/1", b"new") is True
+    assert store.get("p/s/1") == b"new"
+
+
+def test_only_names_can_be_deleted(store: PrunableStore) -> None:
+    store.create("a", b"")
+
+    with pytest.raises(ValueError, match="not a blob's name"):
+        store.delete(["a", "../a"])
+    assert list(store.list("")) == ["a"]
+
+
+def test_blobs_are_listed_with_size_and_time(store: PrunableStore) -> None:
+    before = time.time()
+    store.create("a/1", b"12345")
+    store.create("a/2", b"")
+    store.create("b", b"")
+    found = list(store.blobs("a/"))
+
+    assert [(blob.name, blob.size_bytes) for blob in found] == [("a/1", 5), ("a/2", 0)]
+    assert all(before - 2 <= blob.stored_at_s <= time.time() + 2 for blob in found)
+    assert list(store.blobs("nothing/")) == []
+
+
 # --- the directory alone -----------------------------------------------------------------------
 
 
@@ -239,6 +273,36 @@ def test_a_link_whose_reply_is_lost_is_ours(
     monkeypatch.setattr(os, "link", link_and_complain)
 
     assert DirectoryStore(tmp_path).create("a", b"mine") is True
+
+
+def test_a_directory_that_was_emptied_goes_and_comes_again_for_another_writer(
+    tmp_path: Path,
+) -> None:
+    writer, keeper = DirectoryStore(tmp_path), DirectoryStore(tmp_path)
+    writer.create("p/s/1", b"1")
+    keeper.delete(["p/s/1"])
+
+    assert not (tmp_path / "p" / "s").exists()
+    assert writer.create("p/s/2", b"2") is True
+    assert keeper.get("p/s/2") == b"2"
+
+
+def test_a_deletion_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DirectoryStore(tmp_path)
+    for name in ("a/1", "a/2", "a/3"):
+        store.create(name, b"")
+    events: list[str] = []
+    for name in ("unlink", "fsync"):
+        real = getattr(os, name)
+
+        def spy(*args: object, _name: str = name, _real: object = real, **kwargs: object) -> object:
+            events.append(_name)
+            return _real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, spy)
+    store.delete(["a/1", "a/2"])
+
+    assert events == ["unlink", "unlink", "fsync"]
 
 
 def test_data_and_names_are_forced_before_create_returns(

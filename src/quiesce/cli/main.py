@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from quiesce import __version__, config
-from quiesce.cli.commands import backup, demo, points, restore, show, supervise, vault
+from quiesce.cli.commands import (
+    backup,
+    demo,
+    forget,
+    hold,
+    points,
+    prune,
+    recall,
+    restore,
+    show,
+    supervise,
+    vault,
+)
 from quiesce.cli.context import Common, global_options
 from quiesce.cli.output import Output
 from quiesce.errors import ExitStatus, QuiesceError
@@ -53,6 +65,11 @@ for command in (
     points.points,
     show.show,
     restore.restore,
+    forget.forget,
+    recall.recall,
+    hold.hold,
+    hold.unhold,
+    prune.prune,
     vault.vault,
     demo.demo,
     supervise.supervise,

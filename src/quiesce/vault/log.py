@@ -123,6 +123,10 @@ class LogState:
         """Return whether the point *sid* is held."""
         return any(hold.sid == sid for hold in self.holds.values())
 
+    def bases(self) -> frozenset[str]:
+        """Return the points from which open sessions go on."""
+        return frozenset(each.base for each in self.open_sessions() if each.base is not None)
+
     def open_sessions(self) -> tuple[Open, ...]:
         """Return the sessions that are open, oldest first."""
         return tuple(

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
-from quiesce.vault import selecting
+from quiesce.vault import decisions, selecting
 from quiesce.vault.domain import Domain
 from quiesce.vault.format import header, names
 from quiesce.vault.opening import Intent, writing_session
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 
     from quiesce.model.point import PointSummary
     from quiesce.ports import BlobStore
+    from quiesce.vault.format.entry import Hold
     from quiesce.vault.session import WritingSession
 
 
 class Vault:
-    """A store with quiesce's format in it; made by `create` or `open`. Used by one thread."""
+    """A store with quiesce's format in it; made by `create` or `open`. Used by one thread.
+
+    *head* is what it says of itself.
+    """
 
     def __init__(self, store: BlobStore, head: header.VaultHeader) -> None:
         self._store = store
-        self._head = head
+        self.head = head
         self._domains: dict[str, Domain] = {}
 
     @classmethod
@@ -62,6 +66,10 @@ class Vault:
             return cls(store, header.parse(raw))
         except ValueError as exc:
             raise QuiesceError("VaultDamaged", f"{names.VAULT_NAME} is damaged: {exc}") from exc
+
+    def domains(self) -> list[Domain]:
+        """Return the domains, each with its log."""
+        return self._domains_of(None)
 
     def points(self, machine: str | None = None) -> tuple[PointSummary, ...]:
         """Return the recovery points, of *machine* or of all, oldest first within each machine.
@@ -110,12 +118,39 @@ class Vault:
         QuiesceError MachineIdentityChanged where the vault knows *machine* by another UUID, unless
         it is meant to be the *same_machine*, VaultUnsupported, VaultFull, VaultUnavailable.
         """
-        self._head.require_writable()
+        self.head.require_writable()
         if not names.is_sid(sid):
             raise ValueError(f"not a session's id: {sid!r}")
         domain = self._domain(names.domain_of(machine))
         intent = Intent(sid, machine, uuid, same_machine)
-        return writing_session(self._store, self._head, domain, intent)
+        return writing_session(self._store, self.head, domain, intent)
+
+    def forget(self, point: PointSummary) -> None:
+        """Let *point* go; `recall` undoes it until a prune makes it final.
+
+        Raises QuiesceError PointHeld, PointNotFound.
+        """
+        decisions.forget(self._deciding(point), point.id)
+
+    def recall(self, point: PointSummary) -> None:
+        """Undo `forget`. Raises QuiesceError PointNotFound where *point* is purged already."""
+        decisions.recall(self._deciding(point), point.id)
+
+    def hold(self, point: PointSummary, *, hold_id: str, legal: bool = False) -> None:
+        """Let nobody forget *point* while the hold *hold_id*, a new id, is there."""
+        decisions.hold(self._deciding(point), point.id, hold_id=hold_id, legal=legal)
+
+    def unhold(self, point: PointSummary, *, legal: bool = False) -> tuple[str, ...]:
+        """End the holds of *point*, the *legal* ones only where that is meant; return their ids.
+
+        Raises QuiesceError PointHeld where none but legal ones are there and those are not meant.
+        """
+        return decisions.unhold(self._deciding(point), point.id, legal=legal)
+
+    def holds(self, point: PointSummary) -> tuple[Hold, ...]:
+        """Return what holds *point*."""
+        holds = self._domain(names.domain_of(point.machine)).refresh().holds.values()
+        return tuple(hold for hold in holds if hold.sid == point.id)
 
     def read(self, point: PointSummary) -> PointReader:
         """Open *point* for reading. Raises QuiesceError PointNotFound or VaultDamaged."""
@@ -125,6 +160,10 @@ class Vault:
             raise QuiesceError("PointNotFound", f"there is no point {point.id}")
         return PointReader(self._store, domain.name, kept.snapshot)
 
+    def _deciding(self, point: PointSummary) -> Domain:
+        self.head.require_writable()
+        return self._domain(names.domain_of(point.machine))
+
     def _domains_of(self, machine: str | None) -> list[Domain]:
         if machine is not None:
             return [self._domain(names.domain_of(machine))]
@@ -133,5 +172,5 @@ class Vault:
 
     def _domain(self, name: str) -> Domain:
         if name not in self._domains:
-            self._domains[name] = Domain(self._store, self._head.vault_id, name)
+            self._domains[name] = Domain(self._store, self.head.vault_id, name)
         return self._domains[name]

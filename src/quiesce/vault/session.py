@@ -208,13 +208,19 @@ class WritingSession:
         return ref
 
     def _used_packs(self, manifest_ref: Ref) -> frozenset[PackName]:
-        """Return every pack that the point needs. Raises VaultDamaged where one has gone."""
+        """Return every pack that the point needs.
+
+        Raises QuiesceError VaultDamaged where one has gone, SessionLost where the session has.
+        """
         used = set(manifest_ref.place.packs)
         for copy in self._copies:
             used |= copy.map.used
         sids = {pack.sid for pack in used}
         gone = used.difference(adoption.packs_in_store(self._store, self._domain.name, sids))
         if gone:
+            state = self._domain.refresh().session(self.sid)
+            if state is not SessionState.OPEN:
+                raise QuiesceError("SessionLost", f"session {self.sid} is {state.value}")
             name = min(names.pack_name(self._domain.name, pack) for pack in gone)
             raise QuiesceError("VaultDamaged", f"{name} has gone", action="run it again")
         return frozenset(used)

@@ -34,7 +34,9 @@ def points(common: Common, *, machine: str | None) -> ExitStatus:
 
 
 def _table(found: Sequence[PointSummary]) -> Table:
-    table = Table("point", "machine", "created", "consistency", "disks", "size", "new", box=None)
+    table = Table(
+        "point", "machine", "created", "consistency", "disks", "size", "new", "", box=None
+    )
     for point in found:
         table.add_row(
             point.id,
@@ -44,5 +46,6 @@ def _table(found: Sequence[PointSummary]) -> Table:
             str(len(point.disks)),
             size(point.logical_bytes),
             size(point.new_bytes),
+            "" if point.state == "live" else point.state,
         )
     return table

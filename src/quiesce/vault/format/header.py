@@ -23,19 +23,27 @@ _VAULT_ID_BYTES: Final = 16
 class VaultHeader:
     """The vault's identity; hosts may pin the hash of its encoding.
 
-    Packs are sealed at *pack_bytes*. *unknown_to_write* are features that a writer must know and
-    this version does not.
+    Packs are sealed at *pack_bytes*. *unknown_to_write* and *unknown_to_maintain* are features that
+    a writer and whoever deletes must know, and this version does not.
     """
 
     vault_id: bytes
     pack_bytes: int = PACK_BYTES
     unknown_to_write: tuple[str, ...] = ()
+    unknown_to_maintain: tuple[str, ...] = ()
 
     def require_writable(self) -> None:
         """Raise QuiesceError VaultUnsupported where writing needs a feature unknown here."""
         for name in self.unknown_to_write:
             raise QuiesceError(
                 "VaultUnsupported", f"writing to the vault needs the unknown feature {name!r}"
+            )
+
+    def require_maintainable(self) -> None:
+        """Raise QuiesceError VaultUnsupported where maintenance needs a feature unknown here."""
+        for name in self.unknown_to_maintain:
+            raise QuiesceError(
+                "VaultUnsupported", f"care of the vault needs the unknown feature {name!r}"
             )
 
     def encode(self) -> bytes:
@@ -81,7 +89,7 @@ def parse(raw: bytes) -> VaultHeader:
     if len(vault_id) != _VAULT_ID_BYTES:
         raise ValueError("the vault id is not 16 bytes")
     pack_bytes = document.number(header.get("pack_bytes"), MAX_PACK_BYTES)
-    return VaultHeader(vault_id, pack_bytes, unknown["write"])
+    return VaultHeader(vault_id, pack_bytes, unknown["write"], unknown["maintain"])
 
 
 def _unknown(features: Any, use: str) -> tuple[str, ...]:

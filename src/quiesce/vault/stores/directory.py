@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
+from quiesce.ports import StoredBlob
 from quiesce.vault.stores.blobs import check_name, is_name
 
 if TYPE_CHECKING:
@@ -88,6 +89,38 @@ class DirectoryStore:
             finally:
                 os.close(directory)
 
+    def blobs(self, prefix: str) -> Iterator[StoredBlob]:
+        """Yield the blobs whose names begin with *prefix* (`ports.PrunableStore`)."""
+        for name in self.list(prefix):
+            with _translated(f"cannot list {prefix}"), suppress(FileNotFoundError):
+                found = (self._root / name).lstat()
+                yield StoredBlob(name, found.st_size, found.st_mtime)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete *names* (`ports.PrunableStore`); a directory that becomes empty goes too."""
+        for name in names:
+            check_name(name)
+        folders: dict[PurePosixPath, list[str]] = {}
+        for name in names:
+            path = PurePosixPath(name)
+            folders.setdefault(path.parent, []).append(path.name)
+        for folder, files in folders.items():
+            with _translated(f"cannot delete in {folder}"), suppress(FileNotFoundError):
+                self._delete_in(folder, files)
+
+    def _delete_in(self, folder: PurePosixPath, files: Sequence[str]) -> None:
+        directory = os.open(self._root / folder, _DIRECTORY)
+        try:
+            for file in files:
+                with suppress(FileNotFoundError):
+                    os.unlink(file, dir_fd=directory)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        with suppress(OSError):  # It has other blobs, or files that are none of ours.
+            (self._root / folder).rmdir()
+            self._durable.discard(folder)
+
     @contextmanager
     def _opened(self, name: str) -> Iterator[int]:
         check_name(name)
@@ -123,11 +156,14 @@ class DirectoryStore:
                 yield folder + entry
 
     def _durable_directory(self, folder: PurePosixPath) -> int:
-        if folder not in self._durable:
-            _make_durably(self._root)
-            for ancestor in (*reversed(folder.parents), folder):
-                _make_durably(self._root / ancestor)
-            self._durable.add(folder)
+        if folder in self._durable:
+            # Whoever deleted the last blob in it has deleted the directory too.
+            with suppress(FileNotFoundError):
+                return os.open(self._root / folder, _DIRECTORY)
+        _make_durably(self._root)
+        for ancestor in (*reversed(folder.parents), folder):
+            _make_durably(self._root / ancestor)
+        self._durable.add(folder)
         return os.open(self._root / folder, _DIRECTORY)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from quiesce.ports import StoredBlob
 from quiesce.vault.stores.blobs import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class MemoryStore:
-    """Keeps blobs in a dictionary; several threads may use it at once."""
+    """Keeps blobs in a dictionary; several threads may use it at once. *clock* is its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._blobs: dict[str, bytes] = {}
+        self._stored_at_s: dict[str, float] = {}
+        self._clock = clock
         self._lock = threading.Lock()
 
     def get(self, name: str, start_bytes: int = 0, length_bytes: int | None = None) -> bytes:
@@ -47,4 +51,24 @@ class MemoryStore:
             if name in self._blobs:
                 return False
             self._blobs[name] = bytes(data)
+            self._stored_at_s[name] = self._clock()
             return True
+
+    def blobs(self, prefix: str) -> Iterator[StoredBlob]:
+        """Yield the blobs whose names begin with *prefix* (`ports.PrunableStore`)."""
+        with self._lock:
+            found = [
+                StoredBlob(name, len(data), self._stored_at_s[name])
+                for name, data in sorted(self._blobs.items())
+                if name.startswith(prefix)
+            ]
+        yield from found
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete *names* (`ports.PrunableStore`)."""
+        for name in names:
+            check_name(name)
+        with self._lock:
+            for name in names:
+                self._blobs.pop(name, None)
+                self._stored_at_s.pop(name, None)
