@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.guest.cli import orders, output, whole
 from quiesce.guest.commanded import CommandSnapshot
 
@@ -40,5 +41,5 @@ def run(arguments: Namespace) -> int:
     ended = whole.run(order, lambda: CommandSnapshot(argv, session=order.session, stdout=stdout))
     whole.show(arguments, ended, output.story(ended.report.to_json()))
     if ended.decision.discard:
-        output.remark("this snapshot must not be used")
+        output.remark(phrase("this snapshot must not be used"))
     return int(ended.decision.exit_status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import locking, recovery, session
 from quiesce.guest.cli import orders, output
@@ -40,9 +41,9 @@ def run(arguments: Namespace) -> int:
         output.document(told)
     else:
         if left is not None:
-            output.remark(f"ended session {left}, which had died")
-        state = "at rest" if answer.held else "not at rest: everything is released"
+            output.remark(phrase("ended session {session}, which had died", session=left))
+        state = phrase("at rest" if answer.held else "not at rest: everything is released")
         output.line(f"{state} · {told['reached']} · session {told['session']}")
         for name in told["errors"]:
-            output.remark(f"  {name}: see quiesce-guest report")
+            output.remark("  " + phrase("{name}: see quiesce-guest report", name=name))
     return int(told["exit_status"])

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest import install, install_boot, install_config, install_mark, selfcheck
 from quiesce.guest.cli import output
@@ -83,7 +84,8 @@ def finish(changes: Sequence[Change], arguments: Namespace) -> int:
     _show(changes, arguments)
     is_changed = any(change.action != "unchanged" for change in changes)
     if is_changed and not arguments.restart and not arguments.json:
-        output.line(f"it counts when the agent is restarted: {' '.join(_RESTART)}")
+        template = "it counts when the agent is restarted: {command}"
+        output.line(phrase(template, command=" ".join(_RESTART)))
     return ExitStatus.DONE
 
 
@@ -91,9 +93,10 @@ def _finish_config(changes: Sequence[Change], arguments: Namespace) -> int:
     _show(changes, arguments)
     left = [change.path for change in changes if change.action == "left"]
     for path in left:
-        output.remark(f"{path} was there already and is as it was")
+        output.remark(phrase("{path} was there already and is as it was", path=path))
     if not arguments.json:
-        output.line("the scripts do nothing yet: fill them in, then: quiesce-guest check")
+        said = phrase("the scripts do nothing yet: fill them in, then: quiesce-guest check")
+        output.line(said)
     return ExitStatus.DEGRADED if left else ExitStatus.DONE
 
 

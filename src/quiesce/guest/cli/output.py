@@ -28,17 +28,27 @@ def remark(text: str) -> None:
     sys.stderr.write(printable(text) + "\n")
 
 
+def ended(session: str | None) -> str:
+    """Return the line that tells which *session* was ended, None for none."""
+    if session is None:
+        return phrase("nothing was at rest")
+    return phrase("ended session {session}", session=session)
+
+
 def story(report: Mapping[str, Any]) -> list[str]:
     """Return the lines that tell a person what a report says."""
     is_rehearsal = report["snapshot"]["taken"] is False and report["consistency"] is None
-    condition = "if there had been a snapshot" if is_rehearsal else "if a snapshot was taken"
+    condition = phrase(
+        "if there had been a snapshot" if is_rehearsal else "if a snapshot was taken"
+    )
     level = report["consistency"] or f"{report['reached']} ({condition})"
     lines = [f"{level}, {report['outcome']} · session {report['session']} · {report['door']}"]
     lines += [f"  {_step(step)}" for step in report["steps"]]
     window = report["window"]
     if window is not None:
-        lines.append(f"  held {_ms(window['held_s'])}, frozen {_ms(window['frozen_s'])}")
-    lines += [f"  warning: {warning}" for warning in report["warnings"]]
+        held, frozen = _ms(window["held_s"]), _ms(window["frozen_s"])
+        lines.append("  " + phrase("held {held}, frozen {frozen}", held=held, frozen=frozen))
+    lines += [f"  {phrase('warning')}: {warning}" for warning in report["warnings"]]
     for error in report["errors"]:
         then = phrase("next: {action}", action=error["action"])
         lines += [f"  {error['name']}: {error['message']}", f"    {then}"]
@@ -52,4 +62,4 @@ def _step(step: Mapping[str, Any]) -> str:
 
 
 def _ms(seconds: float | None) -> str:
-    return "by the door" if seconds is None else f"{seconds * 1000:.1f} ms"
+    return phrase("by the door") if seconds is None else f"{seconds * 1000:.1f} ms"

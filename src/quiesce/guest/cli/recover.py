@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         output.document({"ended": session, "report": report})
     else:
-        output.line("nothing was at rest" if session is None else f"ended session {session}")
+        output.line(output.ended(session))
         for text in () if report is None else output.story(report):
             output.line(text)
     return ExitStatus.DONE if report is None or _is_released(report) else ExitStatus.DEGRADED

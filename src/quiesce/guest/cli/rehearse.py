@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from quiesce.catalogue import phrase
 from quiesce.guest.cli import orders, output, whole
 from quiesce.guest.record import REHEARSAL
 from quiesce.guest.rehearsal import RehearsedSnapshot
@@ -42,16 +43,18 @@ def _told(report: Mapping[str, Any]) -> list[str]:
     scripts = [step for step in report["steps"] if step["kind"] == "script"]
     if scripts:
         around_s = scripts[-1]["end_s"] - scripts[0]["begin_s"]
-        lines.append(
-            f"  from the first script's start to the last one's end {around_s * 1000:.1f} ms"
-        )
+        template = "from the first script's start to the last one's end {around_ms:.1f} ms"
+        lines.append("  " + phrase(template, around_ms=around_s * 1000))
     return [*lines, _verdict(report)]
 
 
 def _verdict(report: Mapping[str, Any]) -> str:
     if report["outcome"] in {"aborted", "failed"}:
-        return "a backup would take no snapshot"
+        return phrase("a backup would take no snapshot")
     if report["window"] is None:
-        return "nothing is held and nothing frozen: nothing would stand still"
+        return phrase("nothing is held and nothing frozen: nothing would stand still")
     still_ms = report["window"]["held_s"] * 1000
-    return f"besides the snapshot itself, the application would stand still for {still_ms:.1f} ms"
+    template = (
+        "besides the snapshot itself, the application would stand still for {still_ms:.1f} ms"
+    )
+    return phrase(template, still_ms=still_ms)

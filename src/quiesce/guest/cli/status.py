@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.guest import journal
 from quiesce.guest.cli import output
 
@@ -26,7 +27,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         output.document(document)
     elif found is None:
-        output.line("nothing is at rest")
+        output.line(phrase("nothing is at rest"))
     else:
         output.line(_told(found))
     return 0
@@ -51,7 +52,11 @@ def _described(found: Record) -> dict[str, object]:
 def _told(found: Record) -> str:
     described = _described(found)
     if not described["alive"]:
-        return f"session {found.session} has died; the next command ends it: quiesce-guest thaw"
-    mounts = " ".join(mount.path for mount in found.mounts if mount.frozen) or "no file system"
-    held = " ".join(held.name for held in found.held) or "no application"
-    return f"session {found.session} ({found.door}) holds {held}, {mounts}"
+        template = "session {session} has died; the next command ends it: quiesce-guest thaw"
+        return phrase(template, session=found.session)
+    mounts = " ".join(mount.path for mount in found.mounts if mount.frozen) or phrase(
+        "no file system"
+    )
+    held = " ".join(held.name for held in found.held) or phrase("no application")
+    template = "session {session} ({door}) holds {held}, {mounts}"
+    return phrase(template, session=found.session, door=found.door, held=held, mounts=mounts)

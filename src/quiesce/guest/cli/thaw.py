@@ -22,5 +22,5 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         output.document({"ended": ended})
     else:
-        output.line("nothing was at rest" if ended is None else f"ended session {ended}")
+        output.line(output.ended(ended))
     return 0

@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest import locking, recovery, signals
 from quiesce.guest.cli import output
@@ -42,7 +43,7 @@ def run(order: Order, snapshot: Callable[[], Snapshot]) -> Ended:
             raise
         order, lock, left = replace(order, unguarded=exc), _NO_LOCK, None
     if left is not None:
-        output.remark(f"ended session {left}, which had died")
+        output.remark(phrase("ended session {session}, which had died", session=left))
     with signals.noticed() as noticed:
         ended = run_session(order, snapshot(), lock=lock, signals=noticed)
     if lock != _NO_LOCK:
@@ -72,4 +73,5 @@ def _write(document: dict[str, object], path: str) -> None:
     try:
         replace_durably(path, json.dumps(document, indent=1).encode() + b"\n")
     except OSError as exc:  # what became of the snapshot counts, and the report is kept elsewhere
-        output.remark(f"cannot write {path}: {exc.strerror}; see quiesce-guest report")
+        template = "cannot write {path}: {reason}; see quiesce-guest report"
+        output.remark(phrase(template, path=path, reason=exc.strerror))
