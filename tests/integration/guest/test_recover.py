@@ -143,6 +143,9 @@ def test_a_record_of_this_boot_whose_processes_live_is_theirs(box: Box) -> None:
 
     assert box.run("recover").stdout == "nothing was at rest\n"
     assert put_down(box) is not None
+    change_record(box, boot_id=str(uuid.uuid4()))  # the same numbers, by chance, of another boot
+    assert "ended session" in box.run("recover").stdout
+    assert put_down(box) is None
 
 
 @pytest.mark.parametrize("spoil", ["mode", "owner", "content", "version"])
