@@ -17,7 +17,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE = _ROOT / "src"
 _TARGET = _ROOT / "build" / "quiesce-guest.pyz"
-_INTERPRETER = b"#!/usr/bin/python3 -I\n"
+_INTERPRETER = b"#!/usr/bin/python3 -IS\n"  # all that is imported is in here or in Python itself
 _GUEST_SET = (
     "__init__.py",
     "catalogue.py",
