@@ -76,9 +76,11 @@ def test_the_boot_releases_what_was_held_and_reports_it(box: Box) -> None:
     box.configure()
     session = crash(box)
 
+    status = box.run("status")
     recovered = box.run("recover")
     report = box.report()
 
+    assert f"session {session} held" in status.stdout
     assert recovered.returncode == 0, recovered.stderr
     assert f"ended session {session}" in recovered.stdout
     assert box.scripts_ran() == ["pre  ", "post failed unknown"]

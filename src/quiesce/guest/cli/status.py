@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
-from quiesce.guest import journal
+from quiesce.guest import durable, journal
 from quiesce.guest.cli import output
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print the session that is at rest, as it last wrote itself down."""
+    """Print the session that is at rest, as it last wrote itself down, or that a dead boot left."""
     found = journal.read()
     document = {"at_rest": None if found is None else _described(found)}
     if arguments.json:
