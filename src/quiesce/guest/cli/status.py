@@ -23,13 +23,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print the session that is at rest, as it last wrote itself down, or that a dead boot left."""
     found = journal.read()
-    document = {"at_rest": None if found is None else _described(found)}
+    left = durable.read() if found is None else None
     if arguments.json:
-        output.document(document)
-    elif found is None:
-        output.line(phrase("nothing is at rest"))
-    else:
+        at_rest = None if found is None else _described(found)
+        output.document({"at_rest": at_rest, "left": None if left is None else left.session})
+    elif found is not None:
         output.line(_told(found))
+    else:
+        output.line(phrase("nothing is at rest") if left is None else _told_left(left))
     return 0
 
 
@@ -47,6 +48,14 @@ def _described(found: Record) -> dict[str, object]:
         "deadline_s": found.deadline_s,
         "left_s": left_s,
     }
+
+
+def _told_left(left: Record) -> str:
+    template = (
+        "session {session} held {held} when the machine went down;"
+        " the next command ends it: quiesce-guest recover"
+    )
+    return phrase(template, session=left.session, held=" ".join(held.name for held in left.held))
 
 
 def _told(found: Record) -> str:
