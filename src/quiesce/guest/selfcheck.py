@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 CHECKSUM_BYTES = 64
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_GUEST_SET = ("guest/", "model/", "system/", "catalogue.py", "errors.py", "values.py")
+_GUEST_SET = (
+    *("guest/", "locale/", "model/", "system/"),
+    *("catalogue.py", "error_table.py", "errors.py", "values.py"),
+)
 _REINSTALL = "install -m 755 quiesce-guest.pyz {path} && {path} install qga"
 
 

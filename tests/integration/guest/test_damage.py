@@ -141,13 +141,16 @@ def test_a_whole_program_that_refuses_still_vetoes(installed: Box) -> None:
     assert installed.run("release").returncode == 0
 
 
-def test_a_list_of_the_installer_is_compared_too(box: Box) -> None:
+@pytest.mark.parametrize(
+    "damaged", ["guest/stack.py", "error_table.py", "locale/it/LC_MESSAGES/quiesce.mo"]
+)
+def test_a_list_of_the_installer_is_compared_too(box: Box, damaged: str) -> None:
     box.mount("/mnt/a")
     box.configure()
     record = "/opt/guest-set/quiesce-0.1.0.dist-info/RECORD"
     program = (
         "import base64, hashlib, pathlib\n"
-        "for path in pathlib.Path('quiesce').rglob('*.py'):\n"
+        "for path in pathlib.Path('quiesce').rglob('*.[mp][oy]'):\n"
         "    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest())\n"
         "    print(f'{path},sha256={digest.decode().rstrip(chr(61))},{path.stat().st_size}')\n"
     )
@@ -156,7 +159,7 @@ def test_a_list_of_the_installer_is_compared_too(box: Box) -> None:
         f"mkdir {record.rpartition('/')[0]}; cd /opt/guest-set; python3 /tmp/list.py >{record}"
     )
     before = run(box)
-    box.shell("echo '# a line more' >>/opt/guest-set/quiesce/guest/stack.py")
+    box.shell(f"echo '# a line more' >>/opt/guest-set/quiesce/{damaged}")
 
     assert before == APPLICATION
     assert run(box) == FILESYSTEM
