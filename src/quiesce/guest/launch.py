@@ -70,10 +70,14 @@ class Starter:
         self.pipes.close()
         self.cgroup.leave()
 
-    def drop(self) -> None:
+    def end(self) -> None:
         """Have it end unstarted."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+    def drop(self) -> None:
+        """Have it end unstarted, and close what we have of it."""
+        self.end()
         self.close()
 
 

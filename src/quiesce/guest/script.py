@@ -63,11 +63,11 @@ def run_script(
     run = _Run(spec, env, check, deadline)
     attempts: list[Attempt] = []
     while True:
-        try:
-            attempts.append(run.attempt(len(attempts) + 1, starter))
-        except QuiesceError as exc:
-            error = _failure(spec, attempts, refusal=exc) if attempts else exc
+        attempt = run.attempt(len(attempts) + 1, starter)
+        if isinstance(attempt, QuiesceError):
+            error = _failure(spec, attempts, refusal=attempt) if attempts else attempt
             return ScriptResult("refused", tuple(attempts), error)
+        attempts.append(attempt)
         starter = None
         if attempts[-1].timed_out:
             return ScriptResult("timeout", tuple(attempts), _timeout(spec))
@@ -88,8 +88,8 @@ class _Run:
     check: Callable[[ScriptSpec], None]
     deadline: Deadline
 
-    def attempt(self, number: int, starter: Starter | None) -> Attempt:
-        """Run the script once; raises QuiesceError where it may not be run, unstarted."""
+    def attempt(self, number: int, starter: Starter | None) -> Attempt | QuiesceError:
+        """Run the script once; the refusal where it may not be run, and was not."""
         begun = time.monotonic()
         with contextlib.ExitStack() as cleaning:
             with gathered(None if starter is None else starter.pid) as family:
@@ -100,7 +100,10 @@ class _Run:
                     return Attempt(_NO_PROCESS, None, False, time.monotonic() - begun, "", said)
                 cleaning.callback(starter.close)
                 with _killed_on_error(starter):
-                    self.check(self.spec)
+                    refusal = self._refusal()
+                    if refusal is not None:
+                        starter.end()
+                        return refusal
                     starter.go(self._variables(number))
                     ended = starter.pipes.drain_until_end_of(starter.pid, self.deadline)
                     if not ended:
@@ -109,6 +112,13 @@ class _Run:
             if ended and code == 0:
                 starter.pipes.leave_to_writers()
             return _attempt(starter, code, timed_out=not ended, since=begun)
+
+    def _refusal(self) -> QuiesceError | None:
+        try:
+            self.check(self.spec)
+        except QuiesceError as exc:
+            return exc
+        return None
 
     def _prepare(self) -> Starter:
         return prepare(self.spec, session=self.env.get("QUIESCE_SESSION", ""))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.faults
 
+READ_ONLY = "mount --bind /run /run && mount -o remount,bind,ro /run"
 FILL = "cat /dev/zero >/run/fill 2>/dev/null || true"
 
 
@@ -86,3 +87,48 @@ all.leave()
 
     assert done.stdout == "raised\n", done.stderr
     assert not box.is_frozen("/mnt/a")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    ["mount -o remount,ro /run", "umount /run && rm -rf /run", "mount -o ro -t tmpfs x /run"],
+)
+def test_where_run_is_read_only_or_missing_nothing_is_brought_to_rest(
+    box: Box, trouble: str
+) -> None:
+    box.mount("/mnt/a")
+    box.configure()
+    assert box.shell(trouble).returncode == 0
+
+    done = box.run("exec", "--json", "--disks", "2", "--", "true")
+
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["consistency"], report["outcome"]) == (3, "crash", "degraded")
+    assert [error["name"] for error in report["errors"]] == ["GuardUnavailable"]
+    assert box.scripts_ran() == []
+    box.assert_at_peace()
+
+
+@pytest.mark.parametrize("trouble", [READ_ONLY, "mount -t tmpfs none /run"])
+def test_where_run_goes_away_while_held_all_is_released(box: Box, trouble: str) -> None:
+    box.mount("/mnt/a")
+    box.configure(pre=trouble, post="umount /run; echo post >>/run/scripts.log")
+
+    done = box.run("exec", "--json", "--disks", "2", "--", "true")
+
+    report = json.loads(done.stdout)
+    assert done.returncode == 3, done.stderr
+    assert [error["name"] for error in report["errors"]] == ["GuardUnavailable"]
+    assert box.scripts_ran()[-1] == "post"
+    assert not box.is_frozen("/mnt/a")
+
+
+def test_where_run_is_read_only_in_the_window_the_snapshot_stands(box: Box) -> None:
+    box.mount("/mnt/a")
+    box.configure(post="umount /run")
+
+    done = box.run("exec", "--json", "--disks", "2", "--", "sh", "-c", READ_ONLY)
+
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["consistency"]) == (0, "application")
+    box.assert_at_peace()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -305,3 +306,45 @@ def test_two_dead_sessions_in_a_row_are_each_released_and_reported(machine: Box)
 
     assert machine.scripts_ran() == ["pre  ", "post ok unknown"] * 2
     assert len(list((machine.root / "var/log/quiesce/reports").iterdir())) == 2
+
+
+def test_a_stopped_engine_is_ended_at_the_deadline(machine: Box) -> None:
+    process = machine.start("exec", "--deadline", "1", "--", "sh", "-c", "echo >/run/on; sleep 600")
+    wait_until((machine.root / "run/on").exists)
+
+    kill(process.pid, number=signal.SIGSTOP)
+    wait_until(lambda: not machine.is_frozen("/mnt/a") and not machine.is_frozen("/mnt/b"))
+    process.communicate(timeout=60)
+
+    machine.assert_at_peace()
+    assert machine.scripts_ran() == ["pre  ", "post ok unknown"]
+    assert names(machine.report()) == ["FreezeWindowExpired"]
+
+
+def test_a_second_exec_at_the_same_time_is_refused_and_the_first_one_goes_on(machine: Box) -> None:
+    machine.configure(pre="while [ ! -e /run/go ]; do sleep 0.05; done")
+    first = machine.start("exec", "--json", "--", "true")
+    wait_until(lambda: machine.scripts_ran() == ["pre  "])
+
+    second = machine.run("exec", "--", "touch", "/run/taken")
+    machine.write("/run/go", "")
+    said, _ = first.communicate(timeout=60)
+
+    assert second.returncode == 9
+    assert "AlreadyHeld" in second.stderr
+    assert not (machine.root / "run/taken").exists()
+    assert (first.returncode, json.loads(said)["consistency"]) == (0, "application")
+    assert machine.scripts_ran() == ["pre  ", "post ok taken"]
+
+
+def test_of_many_at_once_each_is_complete_or_refused(machine: Box) -> None:
+    many = [machine.start("exec", "--", "sh", "-c", "echo snapshot >>/run/taken") for _ in range(8)]
+    for each in many:
+        each.communicate(timeout=120)
+
+    complete = [each.returncode for each in many].count(0)
+    assert {each.returncode for each in many} <= {0, 9}
+    assert complete > 0
+    assert machine.read("/run/taken").count("snapshot") == complete
+    assert machine.scripts_ran() == ["pre  ", "post ok taken"] * complete
+    machine.assert_at_peace()

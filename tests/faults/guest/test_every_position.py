@@ -1,0 +1,165 @@
+"""Kill a process of a session anywhere on its way: all is thawed, released and reported.
+
+The engine is killed at its system calls, by strace, which has listed them before; the watchdog, and
+both at one instant, at moments spread over a session's time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from guest_box import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from guest_box import Box
+
+pytestmark = pytest.mark.faults
+
+EXEC = ("exec", "--json", "--disks", "2", "--", "sleep", "0.02")
+DEATHS = {"Interrupted", "FreezeWindowExpired", "SnapshotFailed"}
+_CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)")
+
+
+@pytest.fixture
+def machine(box: Box) -> Box:
+    box.mount("/mnt/a")
+    box.mount("/mnt/b", "xfs")
+    box.configure(pre="sleep 0.02", post="sleep 0.02")
+    return box
+
+
+def traced(machine: Box, *options: str) -> list[str]:
+    return ["strace", "-qq", "-o", *options, *machine.argv(*EXEC)]
+
+
+def positions(machine: Box, listing: Path) -> list[tuple[str, int]]:
+    """Return the engine's system calls from its lock on: each as a name, and the how many-eth."""
+    subprocess.run(
+        traced(machine, str(listing)), check=True, capture_output=True, env=machine.environment()
+    )
+    counts: Counter[str] = Counter()
+    found = []
+    is_session = False
+    for line in listing.read_text(errors="replace").splitlines():
+        call = _CALL.match(line)
+        if call is None:
+            continue
+        counts[call["name"]] += 1
+        is_session = is_session or "/run/quiesce/lock" in call["arguments"]
+        if is_session and call["name"] != "exit_group":
+            found.append((call["name"], counts[call["name"]]))
+    return found
+
+
+def spread(many: Sequence[Any], number: int) -> list[Any]:
+    return [many[index * len(many) // number] for index in range(number)]
+
+
+def assert_ended_well(machine: Box) -> None:
+    """Fail unless all that was at rest is released, by the next command at the latest."""
+    wait_until(lambda: machine.processes() == [])
+    machine.run("thaw")
+    machine.assert_at_peace()
+    ran = machine.scripts_ran()
+    (machine.root / "run/scripts.log").unlink(missing_ok=True)
+    pre, post = ran[:1], ran[1:]
+    assert pre in ([], ["pre  "])
+    assert bool(pre) == bool(post), "what was held was not released"
+    assert all(one.startswith("post ") for one in post)
+    if not ran:
+        return
+    report = machine.report()
+    names = {error["name"] for error in report["errors"]}
+    assert names <= DEATHS
+    assert names or report["consistency"] == "application", report
+    assert (report["consistency"] == "application") is (report["outcome"] == "complete")
+
+
+def kill_at_positions(machine: Box, tmp_path: Path, number: int) -> int:
+    """Kill the engine at *number* of its system calls; how often it had run a script by then."""
+    had_run = 0
+    for name, count in spread(positions(machine, tmp_path / "listing"), number):
+        assert_ended_well(machine)
+        inject = f"inject={name}:signal=KILL:when={count}"
+        done = subprocess.run(
+            traced(machine, "/dev/null", "-e", f"trace={name}", "-e", inject),
+            capture_output=True,
+            env=machine.environment(),
+            check=False,
+        )
+        assert done.returncode in {-signal.SIGKILL, 0}, done.stderr
+        had_run += bool(machine.scripts_ran())
+        assert_ended_well(machine)
+    return had_run
+
+
+def test_an_engine_killed_anywhere_leaves_nothing_at_rest(machine: Box, tmp_path: Path) -> None:
+    assert kill_at_positions(machine, tmp_path, 10) > 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_an_engine_killed_at_hundreds_of_places_leaves_nothing_at_rest(
+    machine: Box, tmp_path: Path
+) -> None:
+    assert kill_at_positions(machine, tmp_path, 400) > 100
+
+
+def session_with_a_death(machine: Box, whom: slice, after_s: float) -> bool:
+    """Run a session and kill guards of it; whether that ended it, or its window, early."""
+    process = machine.start(*EXEC)
+    wait_until(lambda: len(machine.guards()) == 2 or process.poll() is not None)
+    victims = machine.guards()[whom]
+    time.sleep(after_s)
+    for sent in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+    said, _ = process.communicate(timeout=60)
+    if process.returncode < 0:
+        return True
+    report = json.loads(said)
+    names = {error["name"] for error in report["errors"]}
+    expected = (3, "crash") if names else (0, "application")
+    if "SnapshotFailed" in names:  # the command was running, and was ended with the window
+        expected = (5, "none")
+    assert (process.returncode, report["consistency"]) == expected
+    return bool(names)
+
+
+def kill_at_moments(machine: Box, whom: slice, number: int) -> int:
+    """Kill guards of a session at *number* moments; how many sessions that ended early."""
+    randomly = random.Random(number)  # noqa: S311 - moments, not secrets
+    hit = 0
+    for _ in range(number):
+        hit += session_with_a_death(machine, whom, randomly.uniform(0.0, 0.1))
+        assert_ended_well(machine)
+    return hit
+
+
+@pytest.mark.parametrize("whom", [slice(1, 2), slice(0, 2)], ids=["watchdog", "both"])
+def test_guards_killed_at_any_moment_leave_nothing_at_rest(machine: Box, whom: slice) -> None:
+    assert kill_at_moments(machine, whom, 6) > 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("whom", [slice(1, 2), slice(0, 2)], ids=["watchdog", "both"])
+def test_guards_killed_at_hundreds_of_moments_leave_nothing_at_rest(
+    machine: Box, whom: slice
+) -> None:
+    assert kill_at_moments(machine, whom, 300) > 30
