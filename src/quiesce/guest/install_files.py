@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark
 from quiesce.errors import QuiesceError
 from quiesce.system.files import create_durably, replace_durably
 from quiesce.values import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIRECTORY_MODE = 0o755
+_CANNOT_WRITE = mark("cannot write {path}: {reason}")
+_CANNOT_REMOVE = mark("cannot remove {path}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def put(root: Path, name: str, content: str, *, mode: int) -> Change:
     path = root / name
     if read(path) == content and path.stat().st_mode & 0o7777 == mode:
         return Change(f"/{name}", "unchanged", content)
-    with _refused("cannot write {path}: {reason}", path):
+    with _refused(_CANNOT_WRITE, path):
         make_directory(path.parent)
         replace_durably(path, content.encode(errors="surrogateescape"), mode=mode)
         path.chmod(mode)
@@ -59,7 +62,7 @@ def create(
     *directory_mode* is that of its directory where there is none.
     """
     path = root / name
-    with _refused("cannot write {path}: {reason}", path):
+    with _refused(_CANNOT_WRITE, path):
         make_directory(path.parent, mode=directory_mode)
         try:
             create_durably(path, content.encode(), mode=mode)
@@ -74,7 +77,7 @@ def link(root: Path, name: str, target: str) -> Change:
     path = root / name
     if path.is_symlink() and str(path.readlink()) == target:
         return Change(f"/{name}", "unchanged", f"-> {target}")
-    with _refused("cannot write {path}: {reason}", path):
+    with _refused(_CANNOT_WRITE, path):
         make_directory(path.parent)
         path.unlink(missing_ok=True)
         path.symlink_to(target)
@@ -86,7 +89,7 @@ def remove(root: Path, name: str, *, with_directory: bool = True) -> Change:
     path = root / name
     if not path.exists() and not path.is_symlink():
         return Change(f"/{name}", "unchanged", None)
-    with _refused("cannot remove {path}: {reason}", path):
+    with _refused(_CANNOT_REMOVE, path):
         path.unlink()
         if with_directory:
             with contextlib.suppress(OSError):  # others have files there
