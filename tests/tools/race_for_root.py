@@ -77,6 +77,20 @@ class Files:
         exchange(self.path, HIS / "other")
 
 
+class Shared(Files):
+    """The directory is root's, but everybody may write it."""
+
+    path = HOME / "shared" / "script"
+
+    def prepare(self) -> None:
+        write(self.path, GOOD)
+        self.path.parent.chmod(0o777)
+        write(HOME / "shared" / "other", EVIL, USER)
+
+    def swap(self) -> None:
+        exchange(self.path, self.path.parent / "other")
+
+
 class HardLinks(Files):
     """The same with another name of a script that is root's alone."""
 
@@ -225,7 +239,7 @@ KINDS = {
     kind.__name__: kind
     for kind in (
         *(Files, HardLinks, Directories, Links, LinksOfRoot, Sticky, Contents),
-        *(Configs, Nothing),
+        *(Configs, Shared, Nothing),
     )
 }
 
