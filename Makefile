@@ -13,7 +13,7 @@ GUEST_SET := src/quiesce/errors.py src/quiesce/error_table.py src/quiesce/catalo
 
 PYTEST := $(PYTHON) -m pytest -q
 
-.PHONY: help demo test check unit soak bench clean packages dev-packages
+.PHONY: help demo test check unit soak mutants bench clean packages dev-packages
 
 help:
 	@echo 'make demo    build a real VM, back it up under load, restore it, boot it, prove it'
@@ -21,6 +21,7 @@ help:
 	@echo 'make unit    the fast tests only'
 	@echo 'make check   lint, types, imports, sizes'
 	@echo 'make soak    the large counts'
+	@echo 'make mutants break the product on purpose, and see that the tests notice'
 	@echo 'make bench   how long a machine stands still, how soon we start, what we take up'
 	@echo 'make clean   remove what was built here (the image cache stays: quiesce demo --help)'
 
@@ -35,6 +36,10 @@ unit: packages .venv/dev.stamp
 
 soak: dev-packages .venv/dev.stamp build/quiesce-guest.pyz
 	@$(PYTEST) -m soak tests
+	@$(PYTHON) tools/mutate.py
+
+mutants: dev-packages .venv/dev.stamp
+	@$(PYTHON) tools/mutate.py
 
 bench: dev-packages .venv/dev.stamp build/quiesce-guest.pyz
 	@PYTHONPATH=tests $(PYTHON) tests/perf/guest_window.py

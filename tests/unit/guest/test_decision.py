@@ -146,6 +146,18 @@ def test_a_single_failure_has_the_level_and_outcome_of_its_row(
         assert way_of_snapshot(happened) is row.way
 
 
+@pytest.mark.parametrize(("row", "settings", "name"), CASES)
+def test_where_no_snapshot_was_taken_there_is_no_level(
+    row: Row, settings: Happened, name: str
+) -> None:
+    happened = replace(settings, failures=(_failure(row.cause, name),), snapshot_taken=False)
+    decision = decide(happened)
+
+    assert decision.level is NONE
+    assert decision.reached is NONE
+    assert not decision.discard
+
+
 def _row(cause: Cause, settings: Happened) -> Row:
     return next(row for row in ROWS if row.cause is cause and settings in _settings(row))
 

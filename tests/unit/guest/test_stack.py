@@ -58,6 +58,41 @@ def test_what_is_about_to_be_held_is_written_down_before_its_script_runs() -> No
     assert scripts.events == ["note ['a']", "/pre-a"]
 
 
+def test_what_cannot_be_written_down_is_not_held_and_its_script_does_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scripts = Scripts()
+    scripts.hold("a")
+    scripts.events.clear()
+
+    def full() -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(scripts.stack, "_note", full)
+    with pytest.raises(OSError, match="no space"):
+        scripts.hold("b")
+
+    assert [one.name for one in scripts.held] == ["a"]
+    assert scripts.events == []
+
+
+def test_a_release_that_cannot_be_written_down_still_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scripts = Scripts()
+    scripts.hold("a")
+    scripts.hold("b")
+
+    def full() -> None:
+        raise OSError(28, "no space")
+
+    monkeypatch.setattr(scripts.stack, "_note", full)
+    scripts.release_all()
+
+    assert scripts.events[-2:] == ["/post-b", "/post-a"]
+    assert scripts.held == []
+
+
 def test_everything_is_released_in_reverse() -> None:
     scripts = Scripts()
     scripts.hold("a")
