@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from quiesce.errors import QuiesceError
 
@@ -25,18 +25,27 @@ class VaultSettings(_Strict):
 
 
 class MachineSettings(_Strict):
-    """`[machine.NAME]`: a QEMU VM by its sockets.
+    """`[machine.NAME]`: a QEMU VM by its sockets, or *disks* alone (`PATH`, `qcow2:PATH`, …).
 
     *definition*: a file that describes the machine, where its command line cannot be read.
     *agent* is false for a machine that has no guest agent on purpose. *renew*: quiesce's own files
     in the guest may be renewed where they are damaged; a package manager's never are.
     """
 
-    qmp: Path
+    qmp: Path | None = None
     qga: Path | None = None
+    disks: tuple[str, ...] = ()
     agent: bool = True
     definition: Path | None = None
     renew: bool = True
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if (self.qmp is None) == (not self.disks):
+            raise ValueError("a machine has either qmp or disks")
+        if self.disks and self.qga is not None:
+            raise ValueError("has disks alone, so that qga means nothing")
+        return self
 
 
 class ScratchSettings(_Strict):

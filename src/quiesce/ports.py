@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from quiesce.model.alone import Alone
+    from quiesce.model.changes import ChangeList
     from quiesce.model.disk import Disk, MachineDefinition, SkippedDisk
     from quiesce.model.extent import Extent
     from quiesce.model.report import Report
@@ -121,10 +123,11 @@ class BlockReader(Protocol):
 
 @dataclass(frozen=True)
 class SnapshotDisk:
-    """One disk of a snapshot and the way to read it."""
+    """One disk of a snapshot and the way to read it; *changed* where a change list is known."""
 
     disk: Disk
     reader: BlockReader
+    changed: ChangeList | None = None
 
 
 class Snapshot(Protocol):
@@ -146,6 +149,7 @@ class MachineFacts:
     """What a provider found: nothing is at rest yet.
 
     *uuid* identifies the machine, None where it has none. *running* is False for a paused one.
+    *alone*: it is only disks. *places* are the files and devices that its disks lie in.
     """
 
     uuid: str | None
@@ -154,6 +158,8 @@ class MachineFacts:
     skipped: tuple[SkippedDisk, ...]
     definition: MachineDefinition | None
     warnings: tuple[str, ...] = ()
+    alone: Alone | None = None
+    places: tuple[str, ...] = ()
 
 
 class PreparedSnapshot(Protocol):

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -19,10 +20,13 @@ from quiesce.jobs import prune as prune_job
 from quiesce.jobs import restore as restore_job
 from quiesce.jobs import undo as undo_job
 from quiesce.jobs.account import Account
+from quiesce.jobs.one_run import noted
 from quiesce.model.undo import UndoNote
 from quiesce.policy.retention import KeepRules
 from quiesce.ports import ThawAnswer
-from quiesce.providers import cleanup, images
+from quiesce.providers import carriers, cleanup, handed, images
+from quiesce.providers.disk_files import DiskSource
+from quiesce.providers.disks import Disks
 from quiesce.providers.qemu import Qemu
 from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from quiesce.jobs.undo import Recovered
     from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
-    from quiesce.ports import BlockWriter, Guard, Progress
+    from quiesce.ports import BlockWriter, Guard, MachineFacts, Progress
     from quiesce.vault.collecting import Collected
     from quiesce.vault.format.entry import Hold
     from quiesce.vault.maintenance import Planned
@@ -65,6 +69,11 @@ class MachineOptions:
     definition: Path | None = None
     scratch: Path | None = None
     same_machine: bool = False
+    disks: tuple[str, ...] = ()
+    at_rest: bool = False
+    changed: tuple[Path, ...] = ()
+    report: Path | None = None
+    vault_on_disk: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,26 +163,67 @@ def prune(
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:
     """Back up the machine *name* and return how it went, also where it could not begin."""
+    scratch = given.scratch or env.settings.scratch.directory or env.state_dir / "scratch"
     try:
-        machine = _machine_settings(env.settings, name, given)
+        settings = _machine_settings(env.settings, name, given)
         vault = open_vault(env)
+        machine = _machine(env, name, settings, given, scratch)
     except QuiesceError as exc:
         account = Account(name, ulid.new(), wants_agent=True)
         account.fail(exc)
         return account.told()
-    scratch = given.scratch or env.settings.scratch.directory or env.state_dir / "scratch"
     return backup_job.backup(
-        backup_job.Machine(
-            name=name,
-            provider=Qemu(machine.qmp, scratch_root=scratch, definition_file=machine.definition),
-            guest=_guest(machine) if machine.agent else None,
-            wants_agent=machine.agent,
-        ),
+        machine,
         vault=vault,
-        supervisor=_supervisor(env, name, machine, scratch),
+        supervisor=_supervisor(env, name, settings, scratch),
         progress=progress,
         same_machine=given.same_machine,
     )
+
+
+def _machine(
+    env: Environment, name: str, settings: MachineSettings, given: MachineOptions, scratch: Path
+) -> backup_job.Machine:
+    refuse = None if given.vault_on_disk else partial(_refuse_vault_on_disk, env, scratch)
+    if settings.qmp is None:
+        provider = _disks(settings, given, scratch)
+        return backup_job.Machine(name, provider, None, wants_agent=False, refuse=refuse)
+    if given.at_rest or given.changed or given.report is not None:
+        raise QuiesceError(
+            "IncorrectSettings",
+            f"{name} is a QEMU VM: --at-rest, --changed and --report are for disks alone",
+            action="leave them out, or name its disks: --disk PATH",
+        )
+    return backup_job.Machine(
+        name=name,
+        provider=Qemu(settings.qmp, scratch_root=scratch, definition_file=settings.definition),
+        guest=_guest(settings) if settings.agent else None,
+        wants_agent=settings.agent,
+        refuse=refuse,
+    )
+
+
+def _disks(settings: MachineSettings, given: MachineOptions, scratch: Path) -> Disks:
+    lists = tuple(handed.read_changes(path) for path in given.changed)
+    if lists and len(lists) != len(settings.disks):
+        raise QuiesceError(
+            "IncorrectChangeList",
+            f"{len(lists)} change lists for {len(settings.disks)} disks",
+            action="give --changed once for each disk, in their order",
+        )
+    return Disks(
+        [DiskSource.parse(text) for text in settings.disks],
+        scratch_root=scratch,
+        definition_file=settings.definition,
+        at_rest=given.at_rest,
+        changed=lists,
+        report=None if given.report is None else handed.read_report(given.report),
+    )
+
+
+def _refuse_vault_on_disk(env: Environment, scratch: Path, facts: MachineFacts) -> None:
+    for what, place in (("vault", _directory(env.vault_url)), ("scratch", scratch)):
+        carriers.refuse_on_disk(what, place, facts.places)
 
 
 def _guest(machine: MachineSettings) -> Qga | None:
@@ -248,15 +298,21 @@ def _make_directory(directory: Path) -> None:
 
 
 def _store(url: str) -> DirectoryStore:
+    return DirectoryStore(_directory(url))
+
+
+def _directory(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
         raise QuiesceError("VaultUnsupported", f"{url} is not a file:///PATH URL")
-    return DirectoryStore(Path(unquote(parts.path)))
+    return Path(unquote(parts.path))
 
 
 def _machine_settings(settings: Settings, name: str, given: MachineOptions) -> MachineSettings:
     if given.qmp is not None:
         return MachineSettings(qmp=given.qmp, qga=given.qga, definition=given.definition)
+    if given.disks:
+        return MachineSettings(disks=given.disks, definition=given.definition)
     if name not in settings.machine:
         raise QuiesceError("MachineNotFound", f"no machine {name} in the settings")
     changes = {"qga": given.qga, "definition": given.definition}
@@ -272,11 +328,13 @@ def _supervisor(
         note = UndoNote(
             session=session,
             machine=name,
-            qmp=str(machine.qmp.absolute()),
+            qmp="" if machine.qmp is None else str(machine.qmp.absolute()),
             qga=None if machine.qga is None else str(machine.qga.absolute()),
             prefix=cleanup.prefix(session),
             scratch_dir=str(cleanup.scratch_directory(scratch, session)),
         )
+        if machine.qmp is None:
+            return noted(note, state_dir=env.state_dir)
         command = undo_job.supervisor_command(env.state_dir, session)
         return undo_job.supervised(note, state_dir=env.state_dir, undo=undo, command=command)
 

@@ -19,6 +19,13 @@ def test_a_machine_is_known_by_its_sockets(tmp_path):
     assert settings.machine["db1"].agent is True
 
 
+def test_a_machine_may_be_disks_alone(tmp_path):
+    settings = _load(tmp_path, '[machine.old]\ndisks = ["/images/a.raw", "qcow2:/images/b"]\n')
+
+    assert settings.machine["old"].qmp is None
+    assert settings.machine["old"].disks == ("/images/a.raw", "qcow2:/images/b")
+
+
 def test_an_empty_file_is_fine(tmp_path):
     assert _load(tmp_path, "").machine == {}
 
@@ -26,7 +33,9 @@ def test_an_empty_file_is_fine(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[machine.db1]\n", "machine.db1.qmp"),
+        ("[machine.db1]\n", "machine.db1: value error, a machine has either qmp or disks"),
+        ('[machine.db1]\nqmp = "/q"\ndisks = ["/d"]\n', "either qmp or disks"),
+        ('[machine.db1]\nqga = "/q"\ndisks = ["/d"]\n', "qga means nothing"),
         ('[machine.db1]\nqmp = "/q"\nqmq = "/q"\n', "machine.db1.qmq"),
         ("[vault]\nurl = 7\n", "vault.url"),
         ("[vault\n", "cannot read"),

@@ -167,6 +167,7 @@ class Account:
             thaw_message=self.thaw.message,
             report=self.report,
             damaged=self.outlook.damaged,
+            alone=None if self.facts is None else self.facts.alone,
         )
 
     def evidence(self) -> Evidence:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
+from quiesce.jobs import handed
 from quiesce.jobs.account import Account, BackupRun
 from quiesce.jobs.interruption import interruptible
 from quiesce.policy import limits
@@ -43,13 +44,15 @@ class Machine:
     """What is backed up.
 
     *guest* is None where no way to a guest agent is known; *wants_agent* is false where the
-    settings say that there is none on purpose, which then lowers nothing.
+    settings say that there is none on purpose, which then lowers nothing. *refuse* raises
+    QuiesceError where a machine as it was found is not to be backed up here.
     """
 
     name: str
     provider: SnapshotProvider
     guest: Guest | None
     wants_agent: bool = True
+    refuse: Callable[[MachineFacts], None] | None = None
 
 
 def backup(
@@ -77,6 +80,8 @@ def backup(
             progress.stage("prepare")
             prepared = stack.enter_context(_prepared(machine.provider, guard, account.session))
             account.facts = prepared.facts
+            if machine.refuse is not None:
+                machine.refuse(prepared.facts)
             store = stack.enter_context(
                 vault.session(
                     machine=machine.name,
@@ -86,6 +91,7 @@ def backup(
                 )
             )
             account.alarms = vault.alarms(machine.name)
+            _take_over_report(account, vault)
             with interruption.allowed(), account.keeping_errors():
                 _protect(
                     account,
@@ -123,6 +129,15 @@ def _prepared(provider: SnapshotProvider, guard: Guard, session: str) -> Iterato
         if body_error is not None and not isinstance(body_error, QuiesceError):
             raise body_error from exc
         raise QuiesceError("UndoIncomplete", f"not everything was put back: {exc}") from exc
+
+
+def _take_over_report(account: Account, vault: Vault) -> None:
+    """Keep the report that was handed over with the disks, where it is not used already."""
+    alone = None if account.facts is None else account.facts.alone
+    if alone is not None and alone.report is not None:
+        warnings = handed.refuse_used(vault, account.machine, alone.report)
+        account.alarms = (*account.alarms, *warnings)
+        account.report = alone.report
 
 
 def _protect(
@@ -207,5 +222,6 @@ def _renew(guest: Guest | None, account: Account) -> None:
 
 def _copy(snapshot: Snapshot, store: WritingSession, progress: Progress, account: Account) -> None:
     for one in snapshot.disks:
-        account.copied.append(store.copy_disk(one.disk, one.reader, progress=progress))
+        copied = store.copy_disk(one.disk, one.reader, progress=progress, changed=one.changed)
+        account.copied.append(copied)
     snapshot.check()

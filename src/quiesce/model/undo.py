@@ -17,7 +17,8 @@ class UndoNote:
     is the backup's own directory, with everything in it. *was_running*: the machine ran before, so
     that it is let go on; None until it is known. *at_rest*: the guest has been asked to freeze and
     not yet answered a thaw. *nbd_started*: the NBD server in QEMU is ours. *readers* are the
-    (process id, start time in clock ticks) of programs that read for us.
+    (process id, start time in clock ticks) of programs that read for us. A machine that is only
+    disks has an empty *qmp*.
     """
 
     session: str

@@ -7,11 +7,15 @@ decision table. Several findings: the lowest level and the strictest outcome win
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import ConsistencyLevel, Outcome, lowest, strictest
 from quiesce.model.report import Report, ReportedError
 from quiesce.values import replace
+
+if TYPE_CHECKING:
+    from quiesce.model.alone import Alone
 
 _HOOK_UNFROZEN = 3
 _HOOK_ABORT = 4
@@ -32,7 +36,7 @@ class Seen:
     unknown. *frozen*, *thawed*: the agent's counts, None where it failed or did not answer.
     *freeze_status*, *thaw_status*: the numbers our hook failed with. *thaw_message*: the agent's
     error, None where it did not answer at all. *damaged*: quiesce's files in the guest are not as
-    they were shipped, so that there may be no report.
+    they were shipped, so that there may be no report. *alone*: the machine is only disks.
     """
 
     disks: int
@@ -50,6 +54,7 @@ class Seen:
     thaw_message: str | None = None
     report: Report | None = None
     damaged: bool = False
+    alone: Alone | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -112,6 +117,8 @@ def claim(seen: Seen) -> Claim:
 
 
 def _findings(seen: Seen) -> list[_Finding]:
+    if seen.alone is not None:
+        return [_of_alone(seen.alone)]
     if not seen.running:
         return [_degraded("MachinePaused", "the machine is paused: nothing was held or frozen")]
     if seen.agent is None:
@@ -119,6 +126,19 @@ def _findings(seen: Seen) -> list[_Finding]:
     if not seen.agent:
         return [_degraded("AgentUnavailable", "no guest agent answers")]
     return [_of_report(seen), _of_freeze(seen), _of_thaw(seen), _of_missing_report(seen)]
+
+
+def _of_alone(alone: Alone) -> _Finding:
+    """The level of disks that were handed over: the report's, else H9."""
+    report = alone.report
+    if report is None:
+        if alone.unclean:
+            return _Finding(ConsistencyLevel.CRASH, Outcome.DEGRADED, warnings=alone.unclean)
+        return _Finding(ConsistencyLevel.FILESYSTEM)
+    level = report.consistency or ConsistencyLevel.CRASH
+    if report.window is not None and report.window.expired:
+        level = lowest(level, ConsistencyLevel.CRASH)
+    return _Finding(level, report.outcome, report.errors, report.warnings)
 
 
 def _of_report(seen: Seen) -> _Finding:

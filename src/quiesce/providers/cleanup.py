@@ -117,6 +117,8 @@ def below(filter_name: str, graph: dict[str, Any]) -> str:
 
 
 def _reached(note: UndoNote, descriptor: int | None) -> QmpConnection | None:
+    if not note.qmp:
+        return None  # a machine that is only disks
     deadline = Deadline.after(_CONNECT_S)
     if descriptor is not None:
         with contextlib.suppress(QuiesceError):

@@ -108,6 +108,7 @@ class Qemu:
             disks=tuple(one.disk for one in found.disks),
             skipped=found.skipped,
             definition=read_definition(pid, found.flash, self._definition_file),
+            places=tuple(str(one.image) for one in found.disks if one.image is not None),
         )
 
 

@@ -26,6 +26,7 @@ from quiesce.vault.session import DiskCopied
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from quiesce.model.changes import ChangeList
     from quiesce.model.point import Evidence
     from quiesce.ports import BlockReader, Guard, PreparedSnapshot, Progress, Snapshot
     from quiesce.system.deadline import Deadline
@@ -219,7 +220,14 @@ class _FakeSession:
     sid: str
     disks: list[Disk] = field(default_factory=list)
 
-    def copy_disk(self, disk: Disk, reader: BlockReader, *, progress: Progress) -> DiskCopied:
+    def copy_disk(
+        self,
+        disk: Disk,
+        reader: BlockReader,
+        *,
+        progress: Progress,
+        changed: ChangeList | None = None,
+    ) -> DiskCopied:
         self.vault.events.append(f"copy {disk.name}")
         read = sum(
             len(reader.read(extent.start_bytes, extent.length_bytes)) for extent in reader.extents()

@@ -7,11 +7,14 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import zstandard
 
 from quiesce.errors import QuiesceError
+from quiesce.vault import changes
+from quiesce.vault.changes import Kept, Leaf
 from quiesce.vault.chunker import plan_reads
 from quiesce.vault.format import chunk, names
 from quiesce.vault.format.header import CHUNK_BYTES
@@ -20,9 +23,10 @@ from quiesce.vault.mapping import MapBuilder
 from quiesce.vault.packer import PackWriter, Spot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from quiesce.model.disk import Disk
+    from quiesce.model.extent import Extent
     from quiesce.ports import BlockReader, Progress
     from quiesce.vault.chunker import Span
     from quiesce.vault.format.map import Ref
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from quiesce.vault.tables import PackTables
 
 INDEX_CHUNKS: Final = 1 << 18
+# So many chunks of a disk that a change list calls unchanged are read and compared.
+_SAMPLES: Final = 64
 _ZEROS: Final = bytes(CHUNK_BYTES)
 
 
@@ -146,27 +152,57 @@ class DiskCopy:
         self._tables = tables
         self._index = index
         self._base = base
-        self._leaf: tuple[int, Mapping[int, Ref]] = (-1, {})
+        self._leaf = (-1, Leaf({}))
 
-    def run(self, reader: BlockReader, progress: Progress) -> None:
-        """Copy everything. When this returns or raises, *reader* is no longer used."""
+    def run(
+        self,
+        reader: BlockReader,
+        progress: Progress,
+        *,
+        changed: Sequence[Extent] | None = None,
+        seed: str = "",
+    ) -> None:
+        """Copy everything. When this returns or raises, *reader* is no longer used.
+
+        With *changed* (in order, as in `model.changes`) only that is read, and what the base does
+        not have; of the rest a sample is read, chosen by *seed*. Raises QuiesceError
+        IncorrectChangeList where it is not what the base has, before anything is committed.
+        """
         threads = (os.cpu_count() or 1) + 2
         work = _Worker(reader, self._index)
-        pending: deque[tuple[Span, Mapping[int, Ref], Future[list[_Piece]]]] = deque()
+        pending: deque[Callable[[int], int]] = deque()
         done = 0
         with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
             try:
-                for span in plan_reads(reader.extents(), self.disk.size_bytes):
-                    base = self._base_refs(span.first_chunk // LEAF_POSITIONS)
-                    pending.append((span, base, pool.submit(work, span, base)))
+                for part in self._plan(reader, changed, seed):
+                    if isinstance(part, Kept):
+                        proof = self._proof(pool, reader, part)
+                        pending.append(partial(self._keep, part, proof, progress))
+                    else:
+                        base = self._base_leaf(part.first_chunk // LEAF_POSITIONS).refs
+                        pieces = pool.submit(work, part, base)
+                        pending.append(partial(self._put_away, part, base, pieces, progress))
                     if len(pending) >= 2 * threads:
-                        done = self._put_away(*pending.popleft(), progress, done)
+                        done = pending.popleft()(done)
                 while pending:
-                    done = self._put_away(*pending.popleft(), progress, done)
+                    done = pending.popleft()(done)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         progress.advance(self.disk.size_bytes - done)
+
+    def _plan(
+        self, reader: BlockReader, changed: Sequence[Extent] | None, seed: str
+    ) -> Iterator[Span | Kept]:
+        if changed is None or self._base is None:
+            return plan_reads(reader.extents(), self.disk.size_bytes)
+        return changes.plan(
+            changed,
+            self._base_leaf,
+            reader.extents(),
+            sizes=(self.disk.size_bytes, self._base.disk.size_bytes),
+            pick=partial(self._pick, seed),
+        )
 
     def _put_away(
         self,
@@ -181,6 +217,31 @@ class DiskCopy:
         self.copied.read_bytes += span.length_bytes
         progress.advance(span.end_bytes - done)
         return span.end_bytes
+
+    def _keep(self, kept: Kept, proof: Future[int] | None, progress: Progress, done: int) -> int:
+        if proof is not None:
+            self.copied.read_bytes += proof.result()
+        for position, ref in kept.chunks:
+            self.map.add(position, self._packs.spot_of(ref))
+        end = min((kept.chunks[-1][0] + 1) * CHUNK_BYTES, self.disk.size_bytes)
+        progress.advance(end - done)
+        return end
+
+    def _pick(self, seed: str, first: int, count: int) -> int | None:
+        """Return which of *count* chunks of a leaf is read all the same, None for most leaves."""
+        number = int.from_bytes(names.digest(f"{seed} {first}".encode())[:8], "little")
+        leaves = -(-self.disk.size_bytes // (CHUNK_BYTES * LEAF_POSITIONS))
+        return number // leaves % count if number % leaves < _SAMPLES else None
+
+    def _proof(
+        self, pool: ThreadPoolExecutor, reader: BlockReader, kept: Kept
+    ) -> Future[int] | None:
+        if kept.sample is None:
+            return None
+        position, ref = kept.sample
+        start = position * CHUNK_BYTES
+        length = min(CHUNK_BYTES, self.disk.size_bytes - start)
+        return pool.submit(_prove, reader, start, length, ref)
 
     def _spot(self, piece: _Piece, base: Mapping[int, Ref]) -> Spot:
         before = base.get(piece.position % LEAF_POSITIONS)
@@ -199,23 +260,24 @@ class DiskCopy:
         self.copied.stored_bytes += len(piece.stored)
         return spot
 
-    def _base_refs(self, leaf: int) -> Mapping[int, Ref]:
+    def _base_leaf(self, leaf: int) -> Leaf:
         if self._base is None:
-            return {}
+            return Leaf({})
         if self._leaf[0] != leaf:
             self._leaf = (leaf, self._read_base(self._base, leaf))
         return self._leaf[1]
 
-    def _read_base(self, base: DiskMap, leaf: int) -> Mapping[int, Ref]:
+    def _read_base(self, base: DiskMap, leaf: int) -> Leaf:
         try:
             node = base.node(0, leaf)
         except QuiesceError as exc:
             if exc.name != "VaultDamaged":
                 raise
             self.copied.damaged_parts += 1
-            return {}
+            return Leaf({}, frozenset(range(LEAF_POSITIONS)))
         refs = {} if node is None else node.refs
-        return {at: ref for at, ref in refs.items() if self._tables.has(ref.place)}
+        present = {at: ref for at, ref in refs.items() if self._tables.has(ref.place)}
+        return Leaf(present, frozenset(refs.keys() - present.keys()))
 
     def _known(self, level: int, index: int) -> Ref | None:
         try:
@@ -225,3 +287,15 @@ class DiskCopy:
                 raise
             return None
         return ref if ref is not None and self._tables.has(ref.place) else None
+
+
+def _prove(reader: BlockReader, start_bytes: int, length_bytes: int, ref: Ref) -> int:
+    """Read a chunk that is said not to have changed; return how much was read."""
+    if names.digest(reader.read(start_bytes, length_bytes)) != ref.chunk_id:
+        raise QuiesceError(
+            "IncorrectChangeList",
+            f"bytes {start_bytes} to {start_bytes + length_bytes} are not in the change list, and"
+            " have changed",
+            action="run it again without --changed, and see how the list is made",
+        )
+    return length_bytes

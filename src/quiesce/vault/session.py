@@ -11,7 +11,8 @@ import zstandard
 from quiesce import __version__
 from quiesce.errors import QuiesceError
 from quiesce.model.point import PointSummary
-from quiesce.vault import adoption
+from quiesce.policy.changes import reason_against
+from quiesce.vault import adoption, selecting
 from quiesce.vault.copying import ChunkIndex, DiskCopy
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import entry as entries
@@ -19,6 +20,7 @@ from quiesce.vault.log import SessionState
 from quiesce.vault.tables import PackTables
 
 if TYPE_CHECKING:
+    from quiesce.model.changes import ChangeList
     from quiesce.model.disk import Disk
     from quiesce.model.point import Evidence
     from quiesce.ports import BlobStore, BlockReader, Progress
@@ -36,7 +38,7 @@ class DiskCopied:
     """What copying one disk did, in bytes, and whether it was compared with the point before.
 
     *read_bytes* were read, *new_bytes* of them were not in the vault, and take *stored_bytes*
-    there. *mode* is full or compare, for the reason *why*.
+    there. *mode* is full, incremental or compare, for the reason *why*.
     """
 
     name: str
@@ -71,17 +73,26 @@ class WritingSession:
         self._base = base
         self._copies: list[DiskCopy] = []
         self._index = ChunkIndex()
-        self._tables = PackTables(store, domain.name, packs.vault_id)
+        self._tables = PackTables(store, domain.name, packs.vault_id, usable=self._is_usable)
         found = adoption.packs_in_store(store, domain.name, self._owned_sids())
         adoption.adopt(found, packs=packs, tables=self._tables, index=self._index)
         self._learn_base()
 
-    def copy_disk(self, disk: Disk, reader: BlockReader, *, progress: Progress) -> DiskCopied:
+    def copy_disk(
+        self,
+        disk: Disk,
+        reader: BlockReader,
+        *,
+        progress: Progress,
+        changed: ChangeList | None = None,
+    ) -> DiskCopied:
         """Copy *disk* from *reader*, which is no longer used when this returns or raises.
 
         Begins the stage `copy NAME` with the disk's size, and advances over zeros too. Memory does
-        not grow with the disk. Raises QuiesceError SnapshotBroken where reading fails, VaultFull
-        or VaultUnavailable where the store does.
+        not grow with the disk. What *changed* leaves out is taken from the point before, where it
+        counts from that. Raises QuiesceError SnapshotBroken where reading fails, VaultFull
+        or VaultUnavailable where the store does, IncorrectChangeList where *changed* is found to
+        leave a change out.
         """
         if reader.size_bytes != disk.size_bytes:
             raise QuiesceError(
@@ -94,18 +105,22 @@ class WritingSession:
                 "SnapshotUnsupported", f"{disk.name!r} cannot be a disk's name, or is one already"
             )
         base = None if self._base is None else self._base.disk_map(disk)
+        against = self._reason_against(changed)
+        is_incremental = base is not None and against is None
         copy = DiskCopy(disk, packs=self._packs, tables=self._tables, index=self._index, base=base)
         progress.stage(f"copy {disk.name}", disk.size_bytes)
-        copy.run(reader, progress)
+        extents = None if changed is None or not is_incremental else changed.extents
+        copy.run(reader, progress, changed=extents, seed=self.sid)
         self._copies.append(copy)
         copied = copy.copied
+        mode = "incremental" if is_incremental else "compare"
         return DiskCopied(
             name=disk.name,
             read_bytes=copied.read_bytes,
             new_bytes=copied.new_bytes,
             stored_bytes=copied.stored_bytes,
-            mode="full" if base is None else "compare",
-            why=self._why(base, copied.damaged_parts),
+            mode="full" if base is None else mode,
+            why=self._why(base, against or "a change list", copied.damaged_parts),
         )
 
     def commit(self, evidence: Evidence, *, created_at: str) -> PointSummary:
@@ -143,6 +158,11 @@ class WritingSession:
     def _owned_sids(self) -> tuple[str, ...]:
         return self._domain.state.owned_sids(self.sid)
 
+    def _is_usable(self, pack: PackName) -> bool:
+        # What left the lists meanwhile may be deleted at any time; it is stored again.
+        state = self._domain.state
+        return pack in state.lists or state.owner(pack.sid) == self.sid
+
     def _learn_base(self) -> None:
         if self._base is None:
             return
@@ -154,7 +174,15 @@ class WritingSession:
                     if self._tables.has(ref.place):
                         self._index.put(self._packs.spot_of(ref))
 
-    def _why(self, base: DiskMap | None, damaged_parts: int) -> str:
+    def _reason_against(self, changed: ChangeList | None) -> str | None:
+        """Return why *changed* cannot be used, None where it can."""
+        if changed is None or self._base is None:
+            return "no change record"
+        base = selecting.summary_of(self._domain.state.points[self._base.id])
+        created_at = "" if base is None else base.created_at
+        return reason_against(changed, base=self._base.id, created_at=created_at)
+
+    def _why(self, base: DiskMap | None, why: str, damaged_parts: int) -> str:
         if self._base is None:
             return (
                 "there is no earlier point"
@@ -163,7 +191,6 @@ class WritingSession:
             )
         if base is None:
             return f"the point {self._opened.base} has no such disk"
-        why = "no change record"
         if damaged_parts:
             why += f"; {damaged_parts} parts of the earlier map are damaged"
         if self._tables.absent:

@@ -21,6 +21,8 @@ Examples:
   quiesce backup db1
   quiesce backup db1 --qmp /run/vm/db1.qmp --qga /run/vm/db1.qga
   quiesce backup web1 db1 --json
+  quiesce backup old1 --disk /images/old1.qcow2 --disk /dev/vg/old1-data
+  quiesce backup db2 --disk /dev/vg/db2-snap --report report.json --changed changed.json
 """
 
 
@@ -32,6 +34,37 @@ Examples:
     "--definition",
     type=click.Path(path_type=Path),
     help="File that describes the machine, where QEMU's command line cannot be read.",
+)
+@click.option(
+    "--disk",
+    "disks",
+    metavar="PATH",
+    multiple=True,
+    help="A disk of a machine that does not run, or a snapshot of one: a file (raw, qcow2;"
+    " raw:PATH or qcow2:PATH says which) or a block device. Once for each disk.",
+)
+@click.option(
+    "--at-rest",
+    is_flag=True,
+    help="Nobody writes to the disks: back them up though they look as if somebody may.",
+)
+@click.option(
+    "--changed",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="JSON list of [offset, length]: what changed since the newest point. Once for each disk.",
+)
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Report of the quiesce-guest session in which the disks were taken.",
+)
+@click.option(
+    "--vault-on-disk",
+    is_flag=True,
+    help="The vault or scratch may lie on a disk that is backed up.",
 )
 @click.option(
     "--scratch",
@@ -46,11 +79,11 @@ def backup(common: Common, *, machines: tuple[str, ...], **given: Any) -> ExitSt
     """Take an application-consistent backup of each MACHINE.
 
     A MACHINE is a QEMU VM named in quiesce.toml ([machine.NAME] with qmp and qga), or given by
-    --qmp and --qga.
+    --qmp and --qga; or only disks ([machine.NAME] with disks, or --disk), which are read as they
+    are and never mounted.
     """
     options = wiring.MachineOptions(**given)
-    if options.qmp is not None and len(machines) > 1:
-        raise click.UsageError("--qmp names the socket of one machine: give one MACHINE")
+    _refuse_nonsense(options, len(machines))
     environment = begin(common)
     runs = []
     for name in machines:
@@ -60,3 +93,17 @@ def backup(common: Common, *, machines: tuple[str, ...], **given: Any) -> ExitSt
     document = {"schema": "quiesce.backup/1", "runs": [run.to_json() for run in runs]}
     common.output.answer(document)
     return of_runs(runs)
+
+
+def _refuse_nonsense(options: wiring.MachineOptions, machines: int) -> None:
+    if options.disks and (options.qmp is not None or options.qga is not None):
+        raise click.UsageError("a machine is either a QEMU (--qmp, --qga) or disks alone (--disk)")
+    of_one = (
+        ("--qmp", options.qmp),
+        ("--disk", options.disks),
+        ("--changed", options.changed),
+        ("--report", options.report),
+    )
+    for name, value in of_one:
+        if value and machines > 1:
+            raise click.UsageError(f"{name} is of one machine: give one MACHINE")
