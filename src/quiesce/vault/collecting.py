@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from quiesce.errors import QuiesceError
 from quiesce.policy.retention import DatedPoint, KeepRules, RetentionPlan, plan_retention
-from quiesce.vault import selecting
+from quiesce.vault import repacking, selecting
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names
 from quiesce.vault.log import PointState, SessionState
+from quiesce.vault.repacking import Repacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
     from quiesce.ports import PrunableStore, StoredBlob
     from quiesce.vault.domain import Domain
+    from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.format.names import PackName
     from quiesce.vault.log import LogState
 
@@ -73,7 +76,8 @@ class DomainPlan:
 class Collected:
     """What a prune did in the domain *name*.
 
-    *deleted* packs had *freed_bytes*. Packs of *unknown* sessions are never deleted.
+    *deleted* packs had *freed_bytes*. Packs of *unknown* sessions are never deleted. *left* says
+    why mostly dead packs were left as they are, if that is so.
     """
 
     name: str
@@ -84,6 +88,8 @@ class Collected:
     deleted: int
     freed_bytes: int
     unknown: tuple[StoredPack, ...]
+    repacked: Repacked
+    left: str | None
 
 
 def survey(store: PrunableStore, domain: str) -> Survey:
@@ -120,9 +126,12 @@ def plan_domain(state: LogState, found: Survey, terms: Terms) -> DomainPlan:
     )
 
 
-def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: DomainPlan) -> Collected:
+def apply_plan(
+    store: PrunableStore, head: VaultHeader, domain: Domain, found: Survey, plan: DomainPlan
+) -> Collected:
     """Do what *plan* says as far as it is still right, then delete the dead among *found*.
 
+    Where points were purged, packs that became mostly dead by that are emptied too.
     Doing it twice, or at once with others, is harmless; where this raises, what was done so far is
     as good as any prune. Raises what the store raises.
     """
@@ -132,6 +141,7 @@ def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: Domain
         domain.append(partial(_purge_on, sid, forgotten_by))
     for sid in plan.abort:
         domain.append(partial(_abort_on, sid))
+    repacked, left = _repack(store, head, domain, found) if plan.purge else (Repacked(), None)
     # Listed before it is folded: a pack that is dead now was dead, or not yet there, at the list.
     state = domain.refresh()
     dead = _dead(state, found)
@@ -148,7 +158,22 @@ def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: Domain
         unknown=tuple(
             each for each in found.packs if state.session(each.pack.sid) is SessionState.UNKNOWN
         ),
+        repacked=repacked,
+        left=left,
     )
+
+
+def _repack(
+    store: PrunableStore, head: VaultHeader, domain: Domain, found: Survey
+) -> tuple[Repacked, str | None]:
+    sizes = {each.pack: each.blob.size_bytes for each in found.packs}
+    try:
+        return repacking.repack(store, head, domain, sizes), None
+    except QuiesceError as exc:
+        # What is dead already can go all the same.
+        if exc.name not in {"VaultDamaged", "VaultFull", "SessionLost"}:
+            raise
+        return Repacked(), exc.message
 
 
 def _pack_named(text: str) -> PackName | None:

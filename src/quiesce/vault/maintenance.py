@@ -46,4 +46,6 @@ class Maintenance:
 
     def apply(self, planned: Planned) -> Collected:
         """Do what was planned; see `collecting.apply_plan`."""
-        return apply_plan(self._store, planned.domain, planned.survey, planned.plan)
+        return apply_plan(
+            self._store, self._vault.head, planned.domain, planned.survey, planned.plan
+        )

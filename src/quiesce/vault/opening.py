@@ -111,7 +111,7 @@ def _base_reader(store: BlobStore, domain: Domain, base: str | None) -> PointRea
     if base is None or base not in domain.state.points:
         return None
     try:
-        return PointReader(store, domain.name, domain.state.points[base].snapshot)
+        return PointReader(store, domain, domain.state.points[base].snapshot)
     except QuiesceError as exc:
         if exc.name != "VaultDamaged":
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
@@ -12,6 +12,7 @@ from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import map as maps
 from quiesce.vault.format.header import CHUNK_BYTES
 from quiesce.vault.format.pack import FRAME_BYTES
+from quiesce.vault.moved import Moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from quiesce.model.disk import Disk
     from quiesce.model.point import Evidence
     from quiesce.ports import BlobReader
+    from quiesce.vault.domain import Domain
     from quiesce.vault.format.entry import Snapshot
     from quiesce.vault.format.map import Node, Ref
     from quiesce.vault.format.names import PackName
@@ -28,17 +30,39 @@ _CACHED_NODES: Final = 16
 
 
 class ChunkReader:
-    """Reads chunks of one domain; several threads may use it at once."""
+    """Reads chunks of one domain, also moved ones; several threads may use it at once."""
 
-    def __init__(self, store: BlobReader, domain: str) -> None:
+    def __init__(self, store: BlobReader, domain: Domain) -> None:
         self._store = store
-        self._domain = domain
+        self._domain = domain.name
+        self._moved = Moved(domain)
+
+    def current(self, ref: Ref) -> Ref:
+        """Return where the chunk at *ref* lies by what is known of the log."""
+        return self._moved.current(ref, self._read_table)
 
     def fetch(self, refs: Sequence[Ref]) -> list[bytes]:
         """Return the plain bytes of *refs*, which lie one behind the other in one pack.
 
-        Raises QuiesceError VaultDamaged, naming the object, where no copy of the pack has them.
+        What was moved since is found. Raises QuiesceError VaultDamaged, naming the object, where
+        no copy of the pack has them.
         """
+        while True:
+            located = [self.current(ref) for ref in refs]
+            try:
+                if located == list(refs):
+                    return self._fetch_copies(refs)
+                return [plain for ref in located for plain in self._fetch_copies([ref])]
+            except QuiesceError as exc:
+                # It is damage only where nobody moved it meanwhile.
+                if exc.name != "VaultDamaged" or not self._moved.refresh():
+                    raise
+
+    def _read_table(self, ref: Ref) -> bytes:
+        (plain,) = self._fetch_copies([ref])
+        return plain
+
+    def _fetch_copies(self, refs: Sequence[Ref]) -> list[bytes]:
         *copies, last = refs[0].place.packs
         for pack in copies:
             plains = self._fetch_unless_damaged(pack, refs)
@@ -86,13 +110,19 @@ class DiskMap:
         self._cache: OrderedDict[tuple[int, int], Node] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def top_level(self) -> int:
+        """The level of the root."""
+        return len(self._counts) - 1
+
     def ref(self, level: int, index: int) -> Ref | None:
         """Return where the node *index* of *level* lies, None where it is zero or beyond the disk.
 
         A *level* of -1 asks for a chunk. Raises QuiesceError VaultDamaged.
         """
-        if level >= len(self._counts) - 1:
-            return self._root if (level, index) == (len(self._counts) - 1, 0) else None
+        if level >= self.top_level:
+            root = self._root if (level, index) == (self.top_level, 0) else None
+            return None if root is None else self._chunks.current(root)
         above, at = divmod(index, maps.positions_at(level + 1))
         node = self.node(level + 1, above)
         return None if node is None else node.refs.get(at)
@@ -134,11 +164,13 @@ class DiskMap:
         positions = min(full, self._counts[level] - index * full)
         (raw,) = self._chunks.fetch([ref])
         try:
-            return maps.parse(raw, level=level, positions=positions)
+            node = maps.parse(raw, level=level, positions=positions)
         except ValueError as exc:
             raise QuiesceError(
                 "VaultDamaged", f"the map of disk {self.disk.name} is damaged: {exc}"
             ) from exc
+        current = {at: self._chunks.current(ref) for at, ref in node.refs.items()}
+        return replace(node, refs=current)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +268,9 @@ def _is_behind(ref: Ref, before: Ref) -> bool:
 class PointReader:
     """One recovery point, open for reading."""
 
-    def __init__(self, store: BlobReader, domain: str, snapshot: Snapshot) -> None:
+    def __init__(self, store: BlobReader, domain: Domain, snapshot: Snapshot) -> None:
         self.id = snapshot.sid
+        self._snapshot = snapshot
         self._chunks = ChunkReader(store, domain)
         (raw,) = self._chunks.fetch([snapshot.manifest])
         try:
@@ -246,6 +279,11 @@ class PointReader:
             raise QuiesceError(
                 "VaultDamaged", f"the manifest of {self.id} is damaged: {exc}"
             ) from exc
+
+    @property
+    def manifest_ref(self) -> Ref:
+        """Where the manifest lies."""
+        return self._chunks.current(self._snapshot.manifest)
 
     @property
     def evidence(self) -> Evidence:

@@ -158,7 +158,7 @@ class Vault:
         kept = domain.refresh().points.get(point.id)
         if kept is None:
             raise QuiesceError("PointNotFound", f"there is no point {point.id}")
-        return PointReader(self._store, domain.name, kept.snapshot)
+        return PointReader(self._store, domain, kept.snapshot)
 
     def _deciding(self, point: PointSummary) -> Domain:
         self.head.require_writable()

@@ -8,7 +8,7 @@ from quiesce.errors import QuiesceError
 from quiesce.vault.format import names, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from quiesce.ports import BlobReader
     from quiesce.vault.format.map import Place
@@ -18,12 +18,20 @@ if TYPE_CHECKING:
 class PackTables:
     """The packs of one domain, as one session finds them; used by one thread.
 
-    A pack is present where its header and its table can be read; each is opened once. One that
-    cannot be read, for whatever reason, is not: then its chunks are stored again. *absent* are the
-    packs that were asked for and are not present.
+    A pack is present where it is *usable* and its header and its table can be read; each is opened
+    once. One that cannot be read, for whatever reason, is not: then its chunks are stored again.
+    *absent* are the packs that were asked for and are not present.
     """
 
-    def __init__(self, store: BlobReader, domain: str, vault_id: bytes) -> None:
+    def __init__(
+        self,
+        store: BlobReader,
+        domain: str,
+        vault_id: bytes,
+        *,
+        usable: Callable[[PackName], bool] = lambda _: True,
+    ) -> None:
+        self._usable = usable
         self._store = store
         self._domain = domain
         self._vault_id = vault_id
@@ -40,8 +48,10 @@ class PackTables:
     def rows(self, name: PackName) -> Sequence[pack.Stored]:
         """Open the pack *name* and return its table; empty where it is not present."""
         try:
-            rows = self._read(name)
+            rows = self._read(name) if self._usable(name) else None
         except (KeyError, ValueError, QuiesceError):
+            rows = None
+        if rows is None:
             self.absent.add(name)
             return ()
         self._present.add(name)

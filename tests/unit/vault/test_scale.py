@@ -5,6 +5,7 @@ from __future__ import annotations
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
+from quiesce.vault.domain import Domain
 from quiesce.vault.format import names
 from quiesce.vault.format.header import VaultHeader
 from quiesce.vault.format.manifest import StoredDisk
@@ -77,7 +78,7 @@ def test_leaves_that_wait_for_a_pack_do_not_fill_the_memory() -> None:
 
     assert most <= 256
     disk = Disk("vda", leaves * LEAF_CHUNKS * CHUNK)
-    disk_map = DiskMap(ChunkReader(store, "web1"), StoredDisk(disk, root))
+    disk_map = DiskMap(ChunkReader(store, Domain(store, bytes(16), "web1")), StoredDisk(disk, root))
     assert [position for position, _ in disk_map.refs()] == [
         leaf * LEAF_CHUNKS + at for leaf in range(leaves) for at in (0, 1)
     ]

@@ -100,6 +100,9 @@ def _plan(name: str, plan: DomainPlan) -> dict[str, Any]:
         "deleted_packs": len(plan.dead),
         "freed_bytes": sum(pack.blob.size_bytes for pack in plan.dead),
         "unknown_packs": [],
+        "repacked_packs": 0,
+        "copied_bytes": 0,
+        "left": None,
     }
 
 
@@ -112,6 +115,9 @@ def _done(each: Collected) -> dict[str, Any]:
         "deleted_packs": each.deleted,
         "freed_bytes": each.freed_bytes,
         "unknown_packs": [pack.blob.name for pack in each.unknown],
+        "repacked_packs": each.repacked.packs,
+        "copied_bytes": each.repacked.copied_bytes,
+        "left": each.left,
     }
 
 
@@ -128,6 +134,11 @@ def _lines(done: Sequence[Collected]) -> Iterator[str]:
             yield f"  purged   {sid}"
         for sid in each.aborted:
             yield f"  gave up  {sid}, a session that nobody goes on with"
+        if each.repacked.packs:
+            copied = size(each.repacked.copied_bytes)
+            yield f"  emptied  {each.repacked.packs} packs, mostly dead, by copying {copied}"
+        if each.left is not None:
+            yield f"  [yellow]left[/]     packs that are mostly dead: {shown(each.left)}"
         yield from _unclear(each.plan)
         if each.unknown:
             bytes_left = sum(pack.blob.size_bytes for pack in each.unknown)

@@ -23,6 +23,7 @@ _HEAD: Final = struct.Struct("<4sBBHII")
 _PACK: Final = struct.Struct("<26sc32s32s")
 _ENTRY: Final = struct.Struct("<32sHI3sB")
 _NO_TWIN: Final = bytes(32)
+PACK_ROW_BYTES: Final = _PACK.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,25 @@ def encode(level: int, positions: int, refs: Sequence[tuple[int, Ref]]) -> bytes
             ref.chunk_id, number, ref.offset, ref.stored_bytes.to_bytes(3, "little"), ref.flags
         )
     head = _HEAD.pack(_MAGIC, VERSION, level, len(table), positions, len(refs))
-    packs = b"".join(
+    return b"".join((head, present, encode_places(table), entries))
+
+
+def encode_places(places: Iterable[Place]) -> bytes:
+    """Return the pack rows of *places*."""
+    return b"".join(
         _PACK.pack(
             place.pack.sid.encode("ascii"),
             place.pack.kind.encode("ascii"),
             place.pack.digest,
             place.twin or _NO_TWIN,
         )
-        for place in table
+        for place in places
     )
-    return b"".join((head, present, packs, entries))
+
+
+def parse_places(raw: bytes) -> list[Place]:
+    """Return the places of the pack rows in *raw*. Raises ValueError."""
+    return [_place(fields) for fields in _PACK.iter_unpack(raw)]
 
 
 def parse(raw: bytes, *, level: int, positions: int) -> Node:
@@ -119,7 +129,7 @@ def parse(raw: bytes, *, level: int, positions: int) -> Node:
     present = _present(raw[_HEAD.size : bitmap_end], positions)
     if len(present) != entries:
         raise ValueError("the node's counts contradict its bitmap")
-    places = [_place(fields) for fields in _PACK.iter_unpack(raw[bitmap_end:packs_end])]
+    places = parse_places(raw[bitmap_end:packs_end])
     limit = CHUNK_BYTES if level == 0 else MAX_PLAIN_BYTES
     refs = _refs(_ENTRY.iter_unpack(raw[packs_end:]), places, limit)
     return Node(level, positions, dict(zip(present, refs, strict=True)))

@@ -177,6 +177,11 @@ def is_plausible(stored_bytes: int, plain_bytes: int, flags: int) -> bool:
     return flags == ZSTD and 0 < stored_bytes < plain_bytes
 
 
+def size_of(chunks: int, framed_bytes: int) -> int:
+    """Return the size of a pack of *chunks* whose frames and stored bytes are *framed_bytes*."""
+    return HEADER_BYTES + framed_bytes + FRAME_BYTES + chunks * _ROW.size + TRAILER_BYTES
+
+
 def pack_of(sid: str, kind: str, data: bytes | bytearray) -> names.PackName:
     """Return the name of the sealed pack *data* written by session *sid*."""
     return names.PackName(sid, kind, names.digest(data))
