@@ -73,7 +73,11 @@ class _Reading:
     def wrong(self, said: str) -> None:
         """Keep one error."""
         error = QuiesceError(
-            "IncorrectGuestConf", "{source}: {said}", source=self._source, said=said
+            "IncorrectGuestConf",
+            "{source}: {said}",
+            source=self._source,
+            said=said,
+            action="mend it there, then: quiesce-guest check",
         )
         self.errors.append(error)
 

@@ -78,7 +78,14 @@ def _unreadable(error: QuiesceError) -> PluginConfig:
 
 def _error(source: str, place: Place, said: str) -> QuiesceError:
     message = "{source}: {place}: {said}"
-    return QuiesceError("IncorrectJSONConfigFile", message, source=source, place=place, said=said)
+    return QuiesceError(
+        "IncorrectJSONConfigFile",
+        message,
+        source=source,
+        place=place,
+        said=said,
+        action="mend it there, then: quiesce-guest check",
+    )
 
 
 class _Findings:

@@ -223,7 +223,10 @@ def _read_config(path: str) -> _Config:
     looked = trust.look(path, modes=trust.CONFIG_MODES, most_bytes=plugin_config.MOST_BYTES)
     if not looked.exists:
         error = QuiesceError(
-            "IncorrectJSONConfigFile", "there is no plugin configuration {path}", path=path
+            "IncorrectJSONConfigFile",
+            "there is no plugin configuration {path}",
+            path=path,
+            action="put it there, or name the one that is meant",
         )
         return _Config(path, None, (error,))
     errors: tuple[QuiesceError, ...] = ()
