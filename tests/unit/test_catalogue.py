@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gettext
+import re
 import string
 import sys
 from pathlib import Path
@@ -168,19 +169,36 @@ def test_every_row_of_the_table_and_every_status_is_in_the_italian_catalogue() -
     assert [text for text in texts if italian.gettext(text) == text and text not in commands] == []
 
 
-def test_the_italian_catalogue_has_the_places_for_values_of_the_texts() -> None:
+def italian_texts() -> dict[str, str]:
+    """Return the English texts of the compiled catalogue with the Italian ones."""
     with COMPILED.open("rb") as file:
-        known = {
-            text: said
-            for text, said in vars(gettext.GNUTranslations(file))["_catalog"].items()
-            if text
-        }
+        known: dict[str, str] = vars(gettext.GNUTranslations(file))["_catalog"]
+    return {text: said for text, said in known.items() if text}
 
+
+def test_the_italian_catalogue_has_the_places_for_values_of_the_texts() -> None:
     def places(text: str) -> list[tuple[str | None, str | None, str | None]]:
         return sorted(field[1:] for field in string.Formatter().parse(text) if field[1])
 
-    assert len(known) > 100
-    assert [text for text, said in known.items() if places(text) != places(said)] == []
+    texts = italian_texts()
+    wrong = [text for text, said in texts.items() if places(text) != places(said)]
+
+    assert len(texts) > 100
+    assert wrong == []
+
+
+def test_commands_options_and_names_are_the_same_in_italian() -> None:
+    kept = re.compile(
+        r"[:;] quiesce(?:-guest)? [a-z]+|--[a-z-]+|/[a-z][a-z/.]+|ch(?:mod|own) \S+|[a-z]+[A-Z]\w+"
+    )
+    texts = italian_texts()
+    wrong = {
+        text: said
+        for text, said in texts.items()
+        if sorted(kept.findall(text)) != sorted(kept.findall(said))
+    }
+
+    assert wrong == {}
 
 
 def test_nothing_is_loaded_or_read_for_english(monkeypatch: pytest.MonkeyPatch) -> None:

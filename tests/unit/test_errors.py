@@ -1,4 +1,7 @@
+import re
+
 from quiesce.errors import KINDS, ExitStatus, QuiesceError
+from quiesce.guest.cli import main
 
 
 def test_every_number_is_used_once() -> None:
@@ -45,3 +48,14 @@ def test_what_continue_backup_on_failure_decides_is_degraded_otherwise() -> None
 
 def test_every_exit_status_has_a_meaning() -> None:
     assert len({status.meaning for status in ExitStatus}) == len(ExitStatus)
+
+
+def test_an_action_names_only_verbs_of_the_guest_s_program_that_there_are() -> None:
+    named = {
+        verb
+        for kind in KINDS.values()
+        for verb in re.findall(r"(?:^|[:;] )quiesce-guest ([a-z]+)", kind.action)
+    }
+
+    assert "check" in named
+    assert named <= set(main._VERBS)
