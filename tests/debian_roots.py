@@ -1,11 +1,10 @@
-"""Root directories of the Debians whose Python the guest set runs on, with what its tests need."""
+"""Root directories of those Debian releases whose Python the guest set runs on, for its tests."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quiesce.demo.cache import kept
@@ -13,6 +12,7 @@ from quiesce.demo.image import cache_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
 PACKAGES = "/opt/packages"  # where the roots have the Python packages below
@@ -27,35 +27,35 @@ _PYTHON_PACKAGES = (
     "tomli==2.3.0",
 )
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+_MMDEBSTRAP = (
+    *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
+    "--include=python3",
+    '--aptopt=APT::Install-Recommends "false"',
+    "--dpkgopt=force-unsafe-io",
+    *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
+)
 _BUILD_S = 240
 
 
 def root_of(suite: str) -> Path:
     """Return the root directory of a Debian, built where it is missing; nobody writes to it."""
-    recipe = [Path(__file__).read_bytes(), suite.encode()]
-    return kept(cache_directory() / "roots" / suite, recipe, _builder(suite)) / "root"
+    recipe = "\n".join([*_MMDEBSTRAP, suite, PACKAGES, *_pip(suite)])
+    return kept(cache_directory() / "roots" / suite, [recipe.encode()], _builder(suite)) / "root"
 
 
 def _builder(suite: str) -> Callable[[Path], None]:
     def build(directory: Path) -> None:
         root = directory / "root"
-        _run(
-            # Its mounts of /proc and /dev end with it, even where it is killed.
-            *("unshare", "--mount"),
-            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--format=directory"),
-            "--include=python3",
-            '--aptopt=APT::Install-Recommends "false"',
-            "--dpkgopt=force-unsafe-io",
-            *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
-            *(suite, str(root), _mirror()),
-        )
-        _run(
-            *(sys.executable, "-m", "pip", "install", "--quiet"),
-            *("--target", f"{root}{PACKAGES}", "--python-version", PYTHONS[suite]),
-            *("--only-binary", ":all:", *_PYTHON_PACKAGES),
-        )
+        # Its mounts of /proc and /dev end with it, even where it is killed.
+        _run("unshare", "--mount", *_MMDEBSTRAP, suite, str(root), _mirror())
+        _run(sys.executable, "-m", *_pip(suite), "--target", f"{root}{PACKAGES}")
 
     return build
+
+
+def _pip(suite: str) -> tuple[str, ...]:
+    only = ("--only-binary", ":all:", "--python-version", PYTHONS[suite])
+    return ("pip", "install", "--quiet", *only, *_PYTHON_PACKAGES)
 
 
 def _mirror() -> str:

@@ -1,8 +1,9 @@
 """Build build/quiesce-guest.pyz: the guest set as one executable file, the same bytes every time.
 
 Beside each source lies its bytecode for the Python that builds: a guest with that Python starts
-sooner, any other compiles the source. Nothing is compressed, for the same reason. The last 64 bytes
-are the SHA-256 of all others, in hexadecimal: an archive may end with a comment.
+sooner, any other compiles the source. Bytecode is not compressed, for the same reason; sources are,
+because every session hashes all of this file. The last 64 bytes are the SHA-256 of all others, in
+hexadecimal: an archive may end with a comment.
 """
 
 from __future__ import annotations
@@ -50,9 +51,11 @@ def main() -> None:
         for path in _guest_set():
             name = path.relative_to(_SOURCE).as_posix()
             data = path.read_bytes()
-            _add(archive, name, data)
             if path.suffix == ".py":
+                _add(archive, name, data, zipfile.ZIP_DEFLATED)
                 _add(archive, f"{name}c", _bytecode(data, name))
+            else:
+                _add(archive, name, data)
         archive.comment = b"0" * _CHECKSUM_BYTES
     body = (_INTERPRETER + buffer.getvalue())[:-_CHECKSUM_BYTES]
     _TARGET.parent.mkdir(exist_ok=True)
@@ -70,15 +73,17 @@ def _guest_set() -> list[Path]:
 
 
 def _bytecode(source: bytes, name: str) -> bytes:
-    code = compile(source, name, "exec", dont_inherit=True)
+    code = compile(source, name, "exec", dont_inherit=True, optimize=2)  # without docstrings
     checked = importlib.util.source_hash(source)
     return importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + checked + marshal.dumps(code)
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+def _add(
+    archive: zipfile.ZipFile, name: str, data: bytes, compression: int = zipfile.ZIP_STORED
+) -> None:
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.external_attr = 0o644 << 16
-    archive.writestr(entry, data)
+    archive.writestr(entry, data, compress_type=compression)
 
 
 if __name__ == "__main__":
