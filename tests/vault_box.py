@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,10 @@ from quiesce.vault.format.header import CHUNK_BYTES, VaultHeader
 from quiesce.vault.repository import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from quiesce.model.point import PointSummary
-    from quiesce.ports import BlobStore
+    from quiesce.ports import BlobStore, PrunableStore, StoredBlob
     from quiesce.vault.session import DiskCopied, WritingSession
 
 CHUNK = CHUNK_BYTES
@@ -122,7 +123,7 @@ class FailingStore:
 
     WAYS = ("refused", "lost", "late", "full", "killed before", "killed after")
 
-    def __init__(self, store: BlobStore, *, at: int = 0, how: str = "refused") -> None:
+    def __init__(self, store: PrunableStore, *, at: int = 0, how: str = "refused") -> None:
         self._store = store
         self._at = at
         self._how = how
@@ -146,6 +147,12 @@ class FailingStore:
     def create(self, name: str, data: bytes | bytearray) -> bool:
         return self._do(f"create {name}", lambda: self._store.create(name, data))
 
+    def blobs(self, prefix: str) -> Iterator[StoredBlob]:
+        return self._do(f"blobs {prefix}", lambda: iter(list_of(self._store.blobs(prefix))))
+
+    def delete(self, names: Sequence[str]) -> None:
+        return self._do(f"delete {len(names)}", lambda: self._store.delete(names))
+
     def _do(self, operation: str, act: Callable[[], Any]) -> Any:
         with self._lock:
             if self._dead:
@@ -159,7 +166,8 @@ class FailingStore:
             elif operation.startswith("create"):
                 late, self._late = self._late, None
         if late is not None:
-            late()
+            with suppress(KeyError):
+                late()
         if is_here and self._how in {"lost", "killed after"}:
             act()
         if is_here:
