@@ -92,6 +92,7 @@ def _is_killed(copy: Path, mutant: _Mutant) -> bool:
 def _outcome(copy: Path, tests: tuple[str, ...] | list[str]) -> int:
     argv = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     argv += ["--rootdir", str(copy), "-c", str(copy / "pyproject.toml"), "-m", "not soak"]
+    argv += ["--timeout", "60"]  # some mutants never end
     argv += [str(copy / test) for test in tests]
     return process.run(argv, deadline=Deadline.after(_TESTS_S), check=False).exit_status
 
