@@ -153,7 +153,7 @@ def _chain(
     first: OpenFile, stack: contextlib.ExitStack, *, at_rest: bool
 ) -> tuple[int, list[OpenFile], list[str]]:
     """Return the size of a qcow2 disk, its files from the top down, and what each is."""
-    head = qcow2.parse(os.pread(first.descriptor, qcow2.HEAD_BYTES, 0))
+    head = _head(first)
     size_bytes = head.size_bytes
     files, kinds = [first], ["qcow2"]
     while head.backing is not None:
@@ -165,8 +165,15 @@ def _chain(
         if kinds[-1] == "raw":
             break
         with _naming(below.path):
-            head = qcow2.parse(os.pread(below.descriptor, qcow2.HEAD_BYTES, 0))
+            head = _head(below)
     return size_bytes, files, kinds
+
+
+def _head(file: OpenFile) -> qcow2.Head:
+    head = qcow2.parse(os.pread(file.descriptor, qcow2.HEAD_BYTES, 0))
+    if head.least_bytes > file.size_bytes:
+        raise QuiesceError("SnapshotUnsupported", "it is cut off, or its qcow2 header is damaged")
+    return head
 
 
 def _mark(descriptor: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from quiesce.errors import QuiesceError
 
 MAGIC = b"QFI\xfb"
 HEAD_BYTES = 4096
-_HEAD = struct.Struct(">4sIQIIQI")
+_HEAD = struct.Struct(">4sIQIIQIIQ")
 _VERSION_3 = struct.Struct(">QQQII")
 _EXTENSION = struct.Struct(">II")
 _BACKING_FORMAT = 0xE2792ACA
@@ -24,9 +24,14 @@ _FORMATS = ("raw", "qcow2")
 
 @dataclass(frozen=True)
 class Head:
-    """*backing* is the path of what it lies on, of *backing_format*; None where it stands alone."""
+    """*backing* is the path of what it lies on, of *backing_format*; None where it stands alone.
+
+    *least_bytes* is how large the file must be for its first table; QEMU reads what is cut off as
+    zeros.
+    """
 
     size_bytes: int
+    least_bytes: int
     backing: str | None
     backing_format: str | None
 
@@ -44,9 +49,8 @@ def parse(raw: bytes) -> Head:
 
 
 def _parsed(raw: bytes) -> Head:
-    magic, version, name_at, name_bytes, cluster_bits, size_bytes, encryption = _HEAD.unpack_from(
-        raw
-    )
+    magic, version, name_at, name_bytes, cluster_bits, size_bytes, *rest = _HEAD.unpack_from(raw)
+    encryption, table_entries, table_at = rest
     if magic != MAGIC or version not in {2, 3}:
         raise ValueError("no magic, or an unknown version")
     if not 9 <= cluster_bits <= 21 or size_bytes > _SIZE_BYTES:
@@ -57,12 +61,13 @@ def _parsed(raw: bytes) -> Head:
     if version == 3:  # the version's own number
         incompatible, _, _, _, head_bytes = _VERSION_3.unpack_from(raw, 72)
     _refuse_features(incompatible)
+    least_bytes = table_at + 8 * table_entries
     if not name_at:
-        return Head(size_bytes, None, None)
+        return Head(size_bytes, least_bytes, None, None)
     if not 0 < name_bytes <= _NAME_BYTES or name_at + name_bytes > len(raw):
         raise ValueError("its backing file's name is out of bounds")
     backing = raw[name_at : name_at + name_bytes].decode()
-    return Head(size_bytes, _checked(backing), _backing_format(raw, head_bytes))
+    return Head(size_bytes, least_bytes, _checked(backing), _backing_format(raw, head_bytes))
 
 
 def _refuse_features(incompatible: int) -> None:

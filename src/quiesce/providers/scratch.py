@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quiesce.errors import QuiesceError
+from quiesce.policy.space import reserve_bytes
 from quiesce.system import process
 from quiesce.system.deadline import Deadline
 
@@ -67,12 +68,13 @@ def make_directory(directory: Path, disks: Iterable[Disk]) -> None:
     root = directory.parent
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free_bytes = shutil.disk_usage(root).free
-        needed = needed_bytes(disks)
-        if free_bytes < needed:
+        usage = shutil.disk_usage(root)
+        needed, reserve = needed_bytes(disks), reserve_bytes(usage.total)
+        if usage.free < needed + reserve:
             raise QuiesceError(
                 "ScratchTooSmall",
-                f"{root} has {free_bytes >> 20} MiB free, a snapshot needs {needed >> 20} MiB",
+                f"{root} has {usage.free >> 20} MiB free, a snapshot needs {needed >> 20} MiB, and"
+                f" {reserve >> 20} MiB are kept free",
             )
         directory.mkdir(mode=0o700)
     except OSError as exc:

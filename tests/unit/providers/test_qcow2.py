@@ -14,7 +14,7 @@ def head(*, size=1 << 30, backing=b"", kind=b"raw", encryption=0, features=0, ve
     raw = bytearray(4096)
     at = NAME_AT if backing else 0
     struct.pack_into(
-        ">4sIQIIQI", raw, 0, b"QFI\xfb", version, at, len(backing), 16, size, encryption
+        ">4sIQIIQIIQ", raw, 0, b"QFI\xfb", version, at, len(backing), 16, size, encryption, 2, 65536
     )
     start = 72
     if version == 3:
@@ -29,9 +29,9 @@ def head(*, size=1 << 30, backing=b"", kind=b"raw", encryption=0, features=0, ve
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_head_says_size_and_what_it_lies_on(version):
-    assert qcow2.parse(head(version=version)) == qcow2.Head(1 << 30, None, None)
+    assert qcow2.parse(head(version=version)) == qcow2.Head(1 << 30, 65552, None, None)
     on_file = qcow2.parse(head(version=version, backing=b"../base.raw"))
-    assert on_file == qcow2.Head(1 << 30, "../base.raw", "raw")
+    assert on_file == qcow2.Head(1 << 30, 65552, "../base.raw", "raw")
     assert qcow2.parse(head(backing=b"./a:b", kind=b"qcow2")).backing == "./a:b"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
+from quiesce.policy.space import reserve_bytes
 from quiesce.ports import StoredBlob
 from quiesce.vault.stores.blobs import check_name, is_name
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_UNNAMED_FILES: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 _NO_LINKS: Final = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_PACKS: Final = "packs"
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIRECTORY: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
@@ -76,13 +78,17 @@ class DirectoryStore:
 
         A file without a name is written, forced to the disk and only then linked, and the
         directory is forced too. If this raises, nothing is visible unless the error came after the
-        link. Raises VaultUnsupported on a file system without hard links.
+        link. Packs leave a reserve of the file system free, which the log may use: so that a full
+        vault can still be told what to give up. Raises VaultUnsupported on a file system without
+        hard links.
         """
         check_name(name)
         path = PurePosixPath(name)
         with _translated(f"cannot create {name}"):
             directory = self._durable_directory(path.parent)
             try:
+                if _PACKS in path.parts:
+                    _keep_reserve(directory, name, len(data))
                 created = _create_in(directory, path.name, data)
                 os.fsync(directory)
                 return created
@@ -176,6 +182,18 @@ def _translated(what: str) -> Iterator[None]:
         if exc.errno in _NO_SPACE:
             raise QuiesceError("VaultFull", message) from exc
         raise QuiesceError("VaultUnavailable", message) from exc
+
+
+def _keep_reserve(directory: int, name: str, length_bytes: int) -> None:
+    status = os.fstatvfs(directory)
+    reserve = reserve_bytes(status.f_blocks * status.f_frsize)
+    free = status.f_bavail * status.f_frsize
+    if free - length_bytes < reserve:
+        raise QuiesceError(
+            "VaultFull",
+            f"cannot create {name}: {free >> 20} MiB are free, of which {reserve >> 20} MiB are"
+            " kept free",
+        )
 
 
 def _make_durably(directory: Path) -> None:
