@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,19 @@ def test_a_full_file_is_put_aside_and_at_most_four_older_ones_stay(directory: Pa
         "quiesce-guest.log.3": "4",
         "quiesce-guest.log.4": "3",
     }
+
+
+def test_what_cannot_be_written_whole_is_not_written_at_all(directory: Path) -> None:
+    append("x" * 600, directory)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            append("y" * 600, directory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (directory / "quiesce-guest.log").read_text() == "x" * 600
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])

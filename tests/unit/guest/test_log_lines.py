@@ -193,3 +193,18 @@ def test_a_session_that_failed_ends_as_an_error_and_a_degraded_one_as_a_warning(
     one.fail(Cause.SNAPSHOT, QuiesceError("SnapshotFailed", "no"))
 
     assert log_lines.ended(one, one.report())[-1].priority == log_lines.ERROR
+
+
+@pytest.mark.parametrize(
+    ("status", "priority"),
+    [
+        ("ok", log_lines.INFO),
+        ("skipped", log_lines.INFO),
+        ("failed", log_lines.ERROR),
+        ("timeout", log_lines.ERROR),
+    ],
+)
+def test_a_step_that_failed_is_an_error_in_the_journal(status: str, priority: int) -> None:
+    one = record(steps=[Step("thaw", "thaw", status, 0, 1)])
+
+    assert log_lines.ended(one, one.report())[0].priority == priority
