@@ -73,6 +73,9 @@ def scripts() -> Iterator[Scripts]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     shutil.rmtree(found.home)
+    for group in Path("/sys/fs/cgroup").glob(f"**/quiesce-script-*-{os.getpid()}-*"):
+        wait_for(lambda group=group: not (group / "cgroup.procs").read_text())
+        group.rmdir()
 
 
 def wait_for(state: Callable[[], bool]) -> None:
@@ -237,8 +240,8 @@ def test_the_time_left_is_told_to_each_attempt(scripts: Scripts) -> None:
     result = scripts.run("#!/bin/sh\necho $QUIESCE_TIMEOUT_S; exit 1\n", retries=2, timeout_s=20)
     first, second, third = (int(attempt.stdout) for attempt in result.attempts)
 
-    assert first == 20
-    assert second in {19, 20}
+    assert first in {19, 20}
+    assert second <= first
     assert third < second
 
 
