@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _FORMATS = ("raw", "qcow2")
 _MAX_CHAIN = 64
-_WRITTEN_FIELD = 4
+# Sectors written; flushes count as writes, but write none (Documentation/block/stat).
+_WRITTEN_FIELD = 6
 
 
 @dataclass(frozen=True)
