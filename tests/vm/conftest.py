@@ -32,13 +32,25 @@ class Machines:
     def boot(self, *, extra: Sequence[str] = ()) -> Vm:
         """A new VM from the image; PostgreSQL and the guest agent answer."""
         directory = self.directory()
-        disks = []
-        for name, backing in (("system", self._image.system), ("data", self._image.data)):
-            overlay = directory / f"{name}.qcow2"
-            create_overlay(backing, overlay, deadline=Deadline.after(30))
-            disks.append(VmDisk(name, overlay))
+        disks = [
+            overlaid(directory, "system", self._image.system),
+            overlaid(directory, "data", self._image.data),
+        ]
         vm = self.start(directory, disks, extra=extra)
         wait_until_up(vm)
+        return vm
+
+    def boot_idle(self, *, extra: Sequence[str] = ()) -> Vm:
+        """A new VM in which no PostgreSQL runs; the guest agent answers.
+
+        Its data disk is read-only: to a backup it has a single disk.
+        """
+        directory = self.directory()
+        data = f"if=none,id=data0,file={self._image.data},format=raw,readonly=on"
+        read_only = ["-drive", data, "-device", "virtio-blk-pci,drive=data0,id=data,serial=data"]
+        disks = [overlaid(directory, "system", self._image.system)]
+        vm = self.start(directory, disks, extra=[*read_only, *extra])
+        vm.wait_for_agent(deadline=Deadline.after(_BOOT_S))
         return vm
 
     def start(self, directory: Path, disks: Sequence[VmDisk], *, extra: Sequence[str] = ()) -> Vm:
@@ -65,6 +77,13 @@ class Machines:
         (directory / "console.log").symlink_to(console)
         with running(directory, disks, accelerator=self._accelerator, extra=extra) as vm:
             yield vm
+
+
+def overlaid(directory: Path, name: str, backing: Path) -> VmDisk:
+    """A disk that begins as *backing*, which stays as it is."""
+    overlay = directory / f"{name}.qcow2"
+    create_overlay(backing, overlay, deadline=Deadline.after(30))
+    return VmDisk(name, overlay)
 
 
 def wait_until_up(vm: Vm) -> None:

@@ -9,11 +9,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 PORT = "/dev/virtio-ports/test.inside"
-FILE_SYSTEMS = ("/", "/var/lib/postgresql")
 PULSE_S = 0.2
 
 
@@ -49,10 +49,10 @@ class Pulse(threading.Thread):
 class Server:
     """Answers each line of JSON with one, in whatever order they are done."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: list[str]) -> None:
         self._port = os.open(PORT, os.O_RDWR)
         self._writing = threading.Lock()
-        self._pulses = {mount: Pulse(mount) for mount in FILE_SYSTEMS}
+        self._pulses = {mount: Pulse(mount) for mount in mounts}
 
     def serve(self) -> None:
         for pulse in self._pulses.values():
@@ -121,4 +121,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    Server().serve()
+    Server(sys.argv[1:]).serve()

@@ -15,12 +15,13 @@ from quiesce.channel.agent import Agent
 from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from quiesce.demo.vm import Vm
     from vm.conftest import Machines
 
 LIMIT_S = 60.0
+FILE_SYSTEMS = ("/", "/var/lib/postgresql")
 _PROGRAM = "/run/guest_side.py"
 
 
@@ -37,18 +38,27 @@ def booted(machines: Machines) -> Iterator[tuple[Vm, Inside]]:
     """A VM that is up, with its inside."""
     path = machines.directory() / "inside"
     vm = machines.boot(extra=device(path))
-    inside = Inside(vm, path)
-    try:
+    with contextlib.closing(Inside(vm, path)) as inside:
         yield vm, inside
-    finally:
-        inside.close()
+
+
+@contextlib.contextmanager
+def booted_idle(machines: Machines, *, extra: Sequence[str] = ()) -> Iterator[tuple[Vm, Inside]]:
+    """A VM without PostgreSQL that is up, with its inside."""
+    path = machines.directory() / "inside"
+    vm = machines.boot_idle(extra=[*device(path), *extra])
+    with contextlib.closing(Inside(vm, path, ("/",))) as inside:
+        yield vm, inside
 
 
 class Inside:
     """Runs what it is told as root in the guest; works while file systems are frozen."""
 
-    def __init__(self, vm: Vm, path: Path) -> None:
-        """Start the guest's side through the agent, whose socket is free again afterwards."""
+    def __init__(self, vm: Vm, path: Path, file_systems: Sequence[str] = FILE_SYSTEMS) -> None:
+        """Start the guest's side through the agent, whose socket is free again afterwards.
+
+        *file_systems* are mounts whose pulse is felt.
+        """
         deadline = Deadline.after(LIMIT_S)
         agent = Agent.connect(vm.qga, deadline=deadline)
         try:
@@ -56,7 +66,8 @@ class Inside:
             source = Path(__file__).with_name("guest_side.py").read_bytes()
             agent.write_file(_PROGRAM, source, deadline=deadline)
             unit = ["/usr/bin/systemd-run", "-q", "--unit=inside", "-p", "OOMScoreAdjust=-1000"]
-            started = agent.run([*unit, "/usr/bin/python3", _PROGRAM], deadline=deadline)
+            program = ["/usr/bin/python3", _PROGRAM, *file_systems]
+            started = agent.run([*unit, *program], deadline=deadline)
             assert started.exit_status == 0, started.stdout
         finally:
             agent.close()

@@ -10,11 +10,11 @@ from quiesce.channel import agent
 from quiesce.jobs.notes import note_files
 from quiesce.system.deadline import Deadline
 from tools.bare_qemu import Monitor
-from vm.inside import Inside, booted, wait_until
+from vm.inside import Inside, booted, booted_idle, wait_until
 from vm.protected import Ended, Protected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from quiesce.demo.vm import Vm
     from vm.conftest import Machines
@@ -27,6 +27,7 @@ DEADLINE_S = 12
 # What a guest without KVM may be late by when it thaws.
 LATE_S = 6
 _SCRIPTS_LOG = "/run/scripts.log"
+_SPARE_BYTES = 1 << 20
 _FILES = (CONFIG, GUEST_CONF, AGENT_CONF)
 
 
@@ -62,7 +63,9 @@ class Scene:
             **settings,
         }
         self.inside.write(CONFIG, json.dumps(document))
-        self.inside.write(GUEST_CONF, f"[freeze]\ndeadline_s = {deadline_s}\ntimeout_s = 5\n")
+        timeout_s = min(5, deadline_s / 2)
+        conf = f"[freeze]\ndeadline_s = {deadline_s}\ntimeout_s = {timeout_s:g}\n"
+        self.inside.write(GUEST_CONF, conf)
         self.inside.remove(_SCRIPTS_LOG)
 
     def scripts_ran(self) -> list[str]:
@@ -100,6 +103,26 @@ class Scene:
                 there.synchronize(deadline=deadline)
             return True
         return False
+
+    def set_disks(self, count: int) -> None:
+        """Let a machine that has one disk to back up have *count*: 1 or 2."""
+        asked = self.monitor("query-block")
+        if count == len([one for one in asked if not one["inserted"]["ro"]]):
+            return
+        if count == 2:
+            image = self.vm.directory / "spare.raw"
+            image.write_bytes(bytes(_SPARE_BYTES))
+            file = {"driver": "file", "filename": str(image)}
+            self.monitor("blockdev-add", driver="raw", node_name="spare", file=file)
+            self.monitor("device_add", driver="virtio-blk-pci", id="spare", drive="spare")
+        else:
+            self.monitor("device_del", id="spare")
+            wait_until(lambda: "spare" not in self._devices(), "the disk to be gone")
+            self.monitor("blockdev-del", node_name="spare")
+        self.before = qemu_state(self.monitor)
+
+    def _devices(self) -> set[str]:
+        return {one["name"] for one in self.monitor("qom-list", path="/machine/peripheral")}
 
     # Afterwards.
 
@@ -167,6 +190,16 @@ def protected_vm(machines: Machines) -> Iterator[Scene]:
     """A VM that is up and protected."""
     with (
         booted(machines) as (vm, inside),
+        contextlib.closing(Monitor(vm.directory / "monitor")) as monitor,
+    ):
+        yield Scene(vm, inside, Protected(machines.directory(), vm), monitor)
+
+
+@contextlib.contextmanager
+def idle_vm(machines: Machines, *, extra: Sequence[str] = ()) -> Iterator[Scene]:
+    """A VM without PostgreSQL that is up and protected; it has a single disk to back up."""
+    with (
+        booted_idle(machines, extra=extra) as (vm, inside),
         contextlib.closing(Monitor(vm.directory / "monitor")) as monitor,
     ):
         yield Scene(vm, inside, Protected(machines.directory(), vm), monitor)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from quiesce.errors import QuiesceError
 from quiesce.guest import command
 from quiesce.guest.blocked import blocked_in
+from quiesce.guest.decision import Way
 from quiesce.guest.locking import RUN_DIR
 from quiesce.guest.snapshot import Taken
 from quiesce.guest.window import Ending
@@ -18,7 +19,6 @@ from quiesce.model.report import SnapshotFate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from quiesce.guest.decision import Way
     from quiesce.guest.record import Record
     from quiesce.guest.snapshot import Ended
     from quiesce.guest.window import Window
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 _BLOCKED = (
     "it waits for a frozen file system: where the command freezes by itself (LVM, Btrfs, reflinks)"
     " use --command-freezes"
+)
+_REFUSED = (
+    "see what it printed: where the command freezes by itself (LVM, Btrfs, reflinks) use"
+    " --command-freezes"
 )
 
 
@@ -65,7 +69,7 @@ class CommandSnapshot:
 
     def take(self, record: Record, way: Way, window: Window) -> Taken:
         """Run the command to its end, or to the window's."""
-        del record, way
+        ours = way is Way.FROZEN and record.frozen_by == "engine"
         if window.signals.interrupted:
             self._command.drop()
             return Taken(SnapshotFate(taken=False), Ending.INTERRUPTED)
@@ -82,6 +86,7 @@ class CommandSnapshot:
             "{command} ended with status {status}",
             command=self._name,
             status=status,
+            action=_REFUSED if ours else None,
         )
         return Taken(SnapshotFate(taken=False, exit_status=status), ending, error)
 
