@@ -111,3 +111,20 @@ def test_an_unknown_error_is_a_wrong_usage(box: Box) -> None:
 
     assert told.returncode == 2
     assert "did you mean Pre-ScriptTimeout?" in told.stderr
+
+
+def test_the_catalogue_is_read_before_anything_is_frozen_and_never_again(box: Box) -> None:
+    box.configure(post="exit 1")
+    box.mount("/data")
+
+    box.shell(
+        "LANG=it_IT.UTF-8 strace -f -e trace=openat,ioctl -o /run/trace"
+        " quiesce-guest exec --freeze /data -- true"
+    )
+
+    calls = box.read("/run/trace").splitlines()
+    reads = [at for at, call in enumerate(calls) if "quiesce.mo" in call]
+    freezes = [at for at, call in enumerate(calls) if "FIFREEZE" in call]
+    assert box.report()["errors"][0]["message"].endswith("è finito con stato 1")
+    assert len(reads) == len(freezes) == 1
+    assert reads[0] < freezes[0]
