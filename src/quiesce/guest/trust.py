@@ -123,6 +123,7 @@ class _Walk:
         self._most_bytes = most_bytes
         self._links = 0
         self._directory = _open_root()
+        self._mount = ""
         self._at: list[str] = []
 
     def close(self) -> None:
@@ -134,6 +135,7 @@ class _Walk:
         waiting = deque(_components(path))
         if not waiting:
             raise IsADirectoryError(21, phrase("it is a directory"))
+        self._mount = _mount_of(self._directory)
         self._see_directory(path="/")
         while len(waiting) > 1:
             self._step(waiting)
@@ -141,7 +143,7 @@ class _Walk:
 
     def _step(self, waiting: deque[str]) -> None:
         name = waiting.popleft()
-        entry = _open_here(name, self._directory)
+        entry = self._open(name)
         status = os.fstat(entry)
         if stat.S_ISLNK(status.st_mode):
             self._follow(entry, status, name, waiting)
@@ -150,8 +152,8 @@ class _Walk:
         self._directory = entry
         if name == "..":
             del self._at[-1:]
-            return
-        self._at.append(name)
+        else:
+            self._at.append(name)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError
         self._see_directory(path="/" + "/".join(self._at))
@@ -183,8 +185,25 @@ class _Walk:
             mend = _mend_mode(self._directory, path, f"go-w {shlex.quote(path)}")
             self._object(said, mend)
 
-    def _look_at_file(self, name: str, path: str) -> Looked:
+    def _open(self, name: str) -> int:
+        """Open what is *name* here, unless who mounted it decides what it is.
+
+        What a user mounted by FUSE shows the owners that he wants, and may never answer.
+        """
         entry = _open_here(name, self._directory)
+        mount = _mount_of(entry)
+        if mount != self._mount:
+            self._mount = mount
+            uid = _fuse_user(mount)
+            if uid:
+                os.close(entry)
+                place = "/" + "/".join([*self._at, name])
+                reason = phrase("uid {uid} has mounted what is at {path}", uid=uid, path=place)
+                raise PermissionError(13, reason)
+        return entry
+
+    def _look_at_file(self, name: str, path: str) -> Looked:
+        entry = self._open(name)
         try:
             status = os.fstat(entry)
             self._see_file(entry, status, path)
@@ -224,6 +243,24 @@ def _open_root() -> int:
 
 def _open_here(name: str, directory: int) -> int:
     return os.open(name.encode(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _mount_of(entry: int) -> str:
+    """Return the number of the mount that *entry* lies on."""
+    with open(f"/proc/self/fdinfo/{entry}", encoding="ascii") as file:
+        fields = dict(line.partition(":")[::2] for line in file)
+    return fields.get("mnt_id", "").strip()
+
+
+def _fuse_user(mount: str) -> int:
+    """Return the uid of the user who serves the mount by FUSE, 0 where it is none of any user's."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            about, _, options = line.rstrip("\n").partition(" - ")
+            if about.split(" ", 1)[0] == mount and options.startswith("fuse"):
+                said = (option.partition("=") for option in options.split(" ")[-1].split(","))
+                return int({name: value for name, _, value in said}.get("user_id", "0"))
+    return 0
 
 
 def _read(entry: int, most_bytes: int) -> bytes:

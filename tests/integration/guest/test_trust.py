@@ -19,6 +19,8 @@ from quiesce.guest.settings import ScriptSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from guest_box import Box
+
 pytestmark = pytest.mark.integration
 
 NOBODY = 65534
@@ -229,6 +231,39 @@ def test_the_content_is_read_up_to_one_byte_more_than_asked_for(script: Path) ->
     script.write_bytes(b"12345678")
 
     assert trust.look(str(script), modes=trust.CONFIG_MODES, most_bytes=3).data == b"1234"
+
+
+FUSE = """
+import ctypes, os, sys
+sys.path.insert(0, "/opt/guest-set")
+from quiesce.errors import QuiesceError
+from quiesce.guest.settings import ScriptSpec
+from quiesce.guest.trust import check_script
+mode, user, path = sys.argv[1:]
+served = os.open("/dev/fuse", os.O_RDWR)  # and never answered
+options = f"fd={served},rootmode={mode},user_id={user},group_id={user},allow_other"
+place = "/srv/his/scripts" if mode == "40000" else path
+os.makedirs("/srv/his/scripts")
+open("/srv/his/scripts/pre", "w").close()
+library = ctypes.CDLL(None)
+assert library.mount(b"evil", place.encode(), b"fuse.evil", 0, options.encode()) == 0
+try:
+    check_script(ScriptSpec("pre", path, (), 0, 30.0))
+except QuiesceError as exc:
+    print(exc.name, exc.message)
+library.umount2(place.encode(), 2)
+"""
+
+
+@pytest.mark.parametrize("mode", ["40000", "100000"])
+def test_what_a_user_has_mounted_is_refused_without_asking_him(box: Box, mode: str) -> None:
+    box.write("/opt/fuse.py", FUSE)
+
+    done = box.shell(f"timeout 30 python3 /opt/fuse.py {mode} 1000 /srv/his/scripts/pre")
+
+    assert done.stdout.startswith("InsufficientPermissionforPre-Script"), done.stderr
+    place = "/srv/his/scripts" + ("" if mode == "40000" else "/pre")
+    assert f"uid 1000 has mounted what is at {place}" in done.stdout
 
 
 def test_looking_leaves_no_descriptor_open(script: Path, home: Path) -> None:
