@@ -3,11 +3,13 @@
 A mount namespace with an overlay of this machine's root as its root: everything the guest set
 reads and writes (/etc, /run, /var/log) is private to it, and the only file systems that can be
 frozen there are the loop mounts that the test makes. This machine's own are not even visible.
+The roots of its control group hierarchies are control groups of this machine's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "quiesce"
 PYTHON = "/usr/bin/python3"
@@ -30,6 +33,7 @@ sys.path.insert(0, "/opt/guest-set")
 from quiesce.guest.cli.main import run
 run()
 """
+_BOXES = itertools.count()
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
 MEBIBYTE = 1024 * 1024
 _IMAGE_BYTES = {"ext4": 32 * MEBIBYTE, "xfs": 320 * MEBIBYTE, "btrfs": 128 * MEBIBYTE}
@@ -41,6 +45,11 @@ mkdir -m 755 upper work root images
 mount -t overlay -o "lowerdir=$LOWER,upperdir=upper,workdir=work" overlay root
 mount -t proc proc root/proc
 mount -t sysfs sysfs root/sys
+mount -t tmpfs -o mode=755 cgroup root/sys/fs/cgroup
+for hierarchy in $HIERARCHIES; do
+    mkdir -p "root$hierarchy"
+    mount --bind "$hierarchy/$CGROUP" "root$hierarchy"
+done
 mount --rbind /dev root/dev
 mount -t tmpfs -o mode=755 run root/run
 mount -t tmpfs -o mode=1777 tmp root/tmp
@@ -58,7 +67,15 @@ class Box:
 
     def __init__(self, base: Path, *, lower: Path = Path("/")) -> None:
         base.mkdir()
-        env = {**os.environ, "BASE": str(base), "SOURCE": str(SOURCE), "LOWER": str(lower)}
+        self.cgroups = _make_cgroups(f"quiesce-box-{os.getpid()}-{next(_BOXES)}")
+        env = {
+            **os.environ,
+            "BASE": str(base),
+            "SOURCE": str(SOURCE),
+            "LOWER": str(lower),
+            "CGROUP": self.cgroups[0].name,
+            "HIERARCHIES": " ".join(str(cgroup.parent) for cgroup in self.cgroups),
+        }
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", _SETUP],
             env=env,
@@ -207,6 +224,24 @@ class Box:
                     found.append(int(path.name))
         return found
 
+    def assert_at_peace(self) -> None:
+        """Fail unless all soon is over: nothing frozen, nothing held, and nobody of ours left."""
+        wait_until(lambda: self.record() is None)
+        wait_until(lambda: self.processes() == [])
+        assert [path for path in self.mounts if self.is_frozen(path)] == []
+        for cgroup in self.cgroups:
+            for script in cgroup.glob("quiesce-script-*"):
+                wait_until(lambda script=script: not (script / "cgroup.procs").read_text())
+
+    def bound(self, most: int) -> Path:
+        """Make a control group that holds at most *most* processes: a file to enter it by."""
+        bounds = [each for each in self.cgroups if (each / "pids.max").exists()]
+        assert bounds, "this machine does not bound numbers of processes"
+        cgroup = bounds[0] / "bounded"
+        cgroup.mkdir(exist_ok=True)
+        (cgroup / "pids.max").write_text(str(most))
+        return bounds[0].parent / "bounded" / "cgroup.procs"
+
     def thaw(self, path: str) -> bool:
         """Thaw the file system at *path*; whether it was frozen."""
         return self._ioctl(path, FITHAW)
@@ -225,6 +260,8 @@ class Box:
             wait_until(lambda path=path: self._unmounted(path))
         self._holder.kill()
         self._holder.wait()
+        for cgroup in self.cgroups:
+            _take_away(cgroup)
         assert self._holder.stdout is not None
         self._holder.stdout.close()
 
@@ -259,6 +296,44 @@ class Box:
 
     def _enter(self, *argv: str, chroot: bool = True) -> None:
         subprocess.run(self._entered(*argv, chroot=chroot), check=True, capture_output=True)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    machine = Box(tmp_path / "box")
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def _make_cgroups(name: str) -> list[Path]:
+    """Make a control group in v2, and in v1 where the numbers of processes are counted there."""
+    root = Path("/sys/fs/cgroup")
+    hierarchies = [root, root / "unified", root / "pids"]
+    found = [each / name for each in hierarchies if (each / "cgroup.procs").exists()]
+    assert found, "this machine has no control groups"
+    for cgroup in found:
+        cgroup.mkdir()
+        with contextlib.suppress(OSError):
+            (cgroup / "cgroup.subtree_control").write_text("+pids")
+    return found
+
+
+def _take_away(cgroup: Path) -> None:
+    """End what is in a control group and below it, and take all of it away."""
+    places = sorted((each for each in cgroup.glob("**/") if each.is_dir()), reverse=True)
+    for place in places:
+        wait_until(lambda place=place: not _members_killed(place))
+        place.rmdir()
+
+
+def _members_killed(cgroup: Path) -> list[str]:
+    members = (cgroup / "cgroup.procs").read_text().split()
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    return members
 
 
 def state_of(pid: int) -> str:

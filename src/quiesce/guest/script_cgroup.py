@@ -56,7 +56,7 @@ class ScriptCgroup:
             procs = f"{directory}/cgroup.procs"
             with contextlib.suppress(OSError), open(procs, encoding="ascii") as file:
                 found.update(int(pid) for pid in file.read().split())
-        return found
+        return found - {0}  # how processes of another process namespace are told
 
     def leave(self) -> None:
         """Take it away. Where somebody lives on in it, it stays, and bounds and ends him no more.
