@@ -353,3 +353,16 @@ def test_the_settings_in_a_report_have_the_number_of_parameters_only(machine: Ma
     assert "secret" not in json.dumps(document)
     assert document["plugins"][0]["preScriptParams"] == 2
     assert document["continueBackupOnFailure"] is True
+
+
+@pytest.mark.parametrize(("host_s", "cap_s"), [(50, 50.0), (600, 100.0)])
+def test_the_plugin_hosts_cap_counts_where_it_is_the_lower_one(
+    machine: Machine, host_s: int, cap_s: float
+) -> None:
+    machine.put(GUEST_CONF, "[scripts]\nmax_timeout_s = 100\n")
+    machine.host(machine.config(timeoutInSeconds=1000), extra=f"timeoutInSeconds = {host_s}")
+
+    found = machine.load()
+
+    assert found.max_timeout_s == cap_s
+    assert [plugin.pre.timeout_s for plugin in found.plugins] == [cap_s]
