@@ -133,7 +133,8 @@ class DiskCopy:
     """The copy of one disk: *map* takes its chunks, *copied* counts.
 
     Chunks that *base* has at the same place, in packs that *tables* finds, and those that *index*
-    knows are not stored again.
+    knows are not stored again. *learn* is called before the first chunk is stored, and may put more
+    into the index.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class DiskCopy:
         self._index = index
         self._base = base
         self._leaf = (-1, Leaf({}))
+        self.learn: Callable[[], None] = _learn_nothing
 
     def run(
         self,
@@ -222,7 +224,9 @@ class DiskCopy:
         if proof is not None:
             self.copied.read_bytes += proof.result()
         for position, ref in kept.chunks:
-            self.map.add(position, self._packs.spot_of(ref))
+            spot = self._packs.spot_of(ref)
+            self._index.put(spot)
+            self.map.add(position, spot)
         end = min((kept.chunks[-1][0] + 1) * CHUNK_BYTES, self.disk.size_bytes)
         progress.advance(end - done)
         return end
@@ -248,6 +252,9 @@ class DiskCopy:
         if before is not None and before.chunk_id == piece.chunk_id:
             return self._packs.spot_of(before)
         known = self._index.get(piece.chunk_id)
+        if known is None:
+            self.learn()
+            known = self._index.get(piece.chunk_id)
         if known is not None:
             return known
         if piece.stored is None:
@@ -276,7 +283,10 @@ class DiskCopy:
             self.copied.damaged_parts += 1
             return Leaf({}, frozenset(range(LEAF_POSITIONS)))
         refs = {} if node is None else node.refs
-        present = {at: ref for at, ref in refs.items() if self._tables.has(ref.place)}
+        # The references of a node share few places, which are slow to compare.
+        places = {id(ref.place): ref.place for ref in refs.values()}
+        has = {key: self._tables.has(place) for key, place in places.items()}
+        present = {at: ref for at, ref in refs.items() if has[id(ref.place)]}
         return Leaf(present, frozenset(refs.keys() - present.keys()))
 
     def _known(self, level: int, index: int) -> Ref | None:
@@ -287,6 +297,10 @@ class DiskCopy:
                 raise
             return None
         return ref if ref is not None and self._tables.has(ref.place) else None
+
+
+def _learn_nothing() -> None:
+    """Leave the index as it is."""
 
 
 def _prove(reader: BlockReader, start_bytes: int, length_bytes: int, ref: Ref) -> int:

@@ -76,7 +76,7 @@ class WritingSession:
         self._tables = PackTables(store, domain.name, packs.vault_id, usable=self._is_usable)
         found = adoption.packs_in_store(store, domain.name, self._owned_sids())
         adoption.adopt(found, packs=packs, tables=self._tables, index=self._index)
-        self._learn_base()
+        self._has_learned = base is None
 
     def copy_disk(
         self,
@@ -108,6 +108,8 @@ class WritingSession:
         against = self._reason_against(changed)
         is_incremental = base is not None and against is None
         copy = DiskCopy(disk, packs=self._packs, tables=self._tables, index=self._index, base=base)
+        if not is_incremental:
+            copy.learn = self._learn_base
         progress.stage(f"copy {disk.name}", disk.size_bytes)
         extents = None if changed is None or not is_incremental else changed.extents
         copy.run(reader, progress, changed=extents, seed=self.sid)
@@ -164,8 +166,10 @@ class WritingSession:
         return pack in state.lists or state.owner(pack.sid) == self.sid
 
     def _learn_base(self) -> None:
-        if self._base is None:
+        """Put what the point before has into the index, once."""
+        if self._has_learned or self._base is None:
             return
+        self._has_learned = True
         for disk_map in self._base.disk_maps():
             with suppress(QuiesceError):  # A damaged map gives fewer hints; the copy says so.
                 for _, ref in disk_map.refs():
