@@ -296,3 +296,11 @@ def test_a_person_reads_each_finding_with_what_mends_it() -> None:
 
     place = next(i for i, line in enumerate(lines) if line.startswith("Pre-ScriptExecutionFailed"))
     assert lines[place + 1].startswith("  next: put it elsewhere")
+
+
+def test_a_mount_that_cannot_be_frozen_anyway_is_told_once() -> None:
+    covered = ReportedMount("/", "ext4", "8:1", frozen=False, reason="another mount covers it")
+    around = replace(AROUND, unopenable={"/": "another file system"}, can_freeze=True)
+
+    assert len(findings(around, plan=replace(PLAN, blockers=(covered,)))[2]) == 1
+    assert len(findings(replace(AROUND, can_freeze=False), plan=EMPTY)[2]) == 1

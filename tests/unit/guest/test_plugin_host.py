@@ -86,3 +86,10 @@ def test_an_unknown_key_is_a_warning_that_suggests_the_nearest() -> None:
     assert host.errors == ()
     said = "numberOfPlugin is unknown and ignored; did you mean numberOfPlugins?"
     assert host.warnings == (f"{SOURCE}: line 9, column 1: {said}",)
+
+
+def test_a_number_with_a_zero_before_it_is_no_plugin() -> None:
+    host = read(GOOD + "pluginName01 = ScriptRunner\n")
+
+    assert host.errors == ()
+    assert "pluginName01 is unknown and ignored" in host.warnings[0]
