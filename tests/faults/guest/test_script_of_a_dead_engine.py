@@ -25,6 +25,9 @@ WAYS = {
     "an orphan without our variables": (
         f'echo $$ >>/run/pids; (env -i PATH=$PATH sh -c "{WORK}" &); sleep 600'
     ),
+    "an orphan in its own session without our variables": (
+        f'echo $$ >>/run/pids; (env -i PATH=$PATH setsid sh -c "{WORK}" &); sleep 600'
+    ),
 }
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from guest_box import state_of, wait_until
 
 if TYPE_CHECKING:
     from guest_box import Box
@@ -144,3 +148,22 @@ def test_of_several_failures_all_are_told_in_order(
 
     assert names(report) == ["Pre-ScriptExecutionFailed", *late]
     assert (status, report["outcome"]) == outcome
+
+
+def test_what_an_earlier_script_left_lives_on_where_the_engine_dies_in_a_later_one(
+    box: Box,
+) -> None:
+    leave = "setsid sleep 600 >/dev/null 2>&1 & echo $! >/run/daemon"
+    hang = "echo $$ >/run/hanging; exec sleep 600"
+    configure(box, {("pre", 0): leave, ("pre", 1): hang}, timeoutInSeconds=60)
+    process = box.start("exec", "--", "true")
+    wait_until((box.root / "run/hanging").exists)
+
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    wait_until(lambda: box.record() is None)
+
+    daemon = int(box.read("/run/daemon"))
+    assert state_of(daemon) == "S"
+    os.kill(daemon, signal.SIGKILL)
+    assert box.scripts_ran() == ["pre 0 ", "pre 1 ", "post 1 failed", "post 0 ok"]
