@@ -222,8 +222,9 @@ def _disks(settings: MachineSettings, given: MachineOptions, scratch: Path) -> D
 
 
 def _refuse_vault_on_disk(env: Environment, scratch: Path, facts: MachineFacts) -> None:
-    for what, place in (("vault", _directory(env.vault_url)), ("scratch", scratch)):
-        carriers.refuse_on_disk(what, place, facts.places)
+    if urlsplit(env.vault_url).scheme == "file":
+        carriers.refuse_on_disk("vault", _directory(env.vault_url), facts.places)
+    carriers.refuse_on_disk("scratch", scratch, facts.places)
 
 
 def _guest(machine: MachineSettings) -> Qga | None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from quiesce.model.report import Report
 
 _REPORT_BYTES = 8 << 20
-_CHANGES_BYTES = 64 << 20
+# What is read of it takes some ten times as much memory.
+_CHANGES_BYTES = 8 << 20
 _MAX_BYTES = 1 << 62
 
 
@@ -77,7 +78,9 @@ def read_changes(path: Path) -> ChangeList:
             if not stat.S_ISREG(status.st_mode):
                 raise _no_list(path, "it is no regular file")
             if status.st_size > _CHANGES_BYTES:
-                raise _no_list(path, f"it has more than {_CHANGES_BYTES >> 20} MiB")
+                raise _no_list(
+                    path, f"it has more than {_CHANGES_BYTES >> 20} MiB: join neighbours"
+                )
             document = json.loads(file.read(_CHANGES_BYTES))
     except OSError as exc:
         raise _no_list(path, f"it cannot be read: {exc.strerror}") from exc

@@ -218,3 +218,36 @@ def test_a_killed_backup_leaves_no_server_and_the_next_command_tidies_up(
     (recovered,) = wiring.recover(environment)
     assert (recovered.machine, recovered.error) == ("old1", None)
     assert back_up(environment, image).point is not None
+
+
+def test_a_vault_on_a_disk_of_a_running_qemu_is_refused(tmp_path: Path) -> None:
+    image, place = tmp_path / "fs.img", tmp_path / "m"
+    image.touch()
+    os.truncate(image, 64 * MIB)
+    place.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    try:
+        environment = wiring.Environment(
+            Settings(machine={}), tmp_path / "state", (place / "vault").as_uri()
+        )
+        wiring.create_vault(environment)
+        # It is never let go, so that nobody writes to the mounted file system but its kernel.
+        qemu = ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-accel", "tcg"]
+        qemu += ["-blockdev", f"driver=raw,node-name=n,file.driver=file,file.filename={image}"]
+        qemu += ["-device", "virtio-blk-pci,drive=n,id=vda"]
+        qemu += ["-qmp", f"unix:{tmp_path}/qmp,server=on,wait=off"]
+        started = subprocess.Popen(qemu)
+        try:
+            wait_until(lambda: (tmp_path / "qmp").exists() or started.poll() is not None)
+            options = wiring.MachineOptions(qmp=tmp_path / "qmp")
+            run = wiring.backup(environment, "vm", options, progress=SilentProgress())
+        finally:
+            started.kill()
+            started.wait()
+        assert run.error is not None
+        assert run.error.name == "VaultOnDisk"
+        assert run.exit_status == 4
+        assert list((environment.state_dir / "scratch").glob("*")) == []
+    finally:
+        subprocess.run(["umount", place], check=True)
