@@ -14,7 +14,7 @@ from quiesce.guest import aside, log, log_file, log_lines, reports
 from quiesce.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from quiesce.guest.log_lines import Entry
     from quiesce.guest.record import Record
@@ -27,28 +27,31 @@ _END_S = 5.0
 def begin(record: Record) -> None:
     """Log that a session begins, before anything is at rest."""
     entries = [log_lines.begun(record)]
-    record.warnings += _losses(lambda: log.write(entries), limit_s=_BEGIN_S)
+    try:
+        record.warnings += aside.ask(lambda: log.write(entries), limit_s=_BEGIN_S)
+    except OSError as exc:
+        record.warnings.append(log.lost(log_file.DIRECTORY, exc))
 
 
 def keep(record: Record) -> Report:
     """Log a session that has ended, write its report, and return that."""
     report = record.report()
     entries = log_lines.ended(record, report)
-    losses = _losses(lambda: _write(entries, report), limit_s=_END_S)
+    try:
+        losses = aside.ask(lambda: _write(entries, report), limit_s=_END_S)
+    except OSError as exc:
+        losses = _write_report(report, [log.lost(log_file.DIRECTORY, exc)], reports.DIRECTORIES[1:])
     return _with_warnings(report, losses)
 
 
-def _losses(write: Callable[[], list[str]], *, limit_s: float) -> list[str]:
-    try:
-        return aside.ask(write, limit_s=limit_s)
-    except OSError as exc:
-        return [log.lost(log_file.DIRECTORY, exc)]
-
-
 def _write(entries: Sequence[Entry], report: Report) -> list[str]:
-    """Write both, the report in the first place that takes it, and return what was lost."""
-    losses = log.write(entries)
-    for directory in reports.DIRECTORIES:
+    """Write both, and return what was lost."""
+    return _write_report(report, log.write(entries), reports.DIRECTORIES)
+
+
+def _write_report(report: Report, losses: list[str], directories: Sequence[str]) -> list[str]:
+    """Write the report in the first of *directories* that takes it; return all *losses*."""
+    for directory in directories:
         try:
             reports.write(_with_warnings(report, losses).to_json(), directory)
         except OSError as exc:  # noqa: PERF203 - then the next place is tried

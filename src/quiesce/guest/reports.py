@@ -52,7 +52,7 @@ def exists(session: str, *, started_at: str) -> bool:
     """Return whether the report of that *session* is written, not that of one with the same id."""
     try:
         return bool(find(session)["started_at"] == started_at)
-    except (QuiesceError, ValueError, LookupError):
+    except (QuiesceError, OSError, ValueError, LookupError):
         return False
 
 

@@ -136,9 +136,11 @@ def test_a_log_on_a_file_system_that_somebody_else_froze_does_not_hold_a_session
     box.freeze("/var/log")
 
     done = box.run("exec", "--json", "--no-freeze", "--", "true")
+    kept = json.loads(box.run("report", "--json").stdout)
     box.thaw("/var/log")
 
     report = json.loads(done.stdout)
+    assert kept == report
     assert (done.returncode, report["consistency"]) == (0, "application"), done.stderr
     assert box.scripts_ran()[-1].startswith("post")
     assert any("not within" in warning for warning in report["warnings"])
