@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from guest_box import Box
 
 TOOL = SOURCE.parent.parent / "tools" / "build_pyz.py"
-# In the source of a module whose bytecode lies beside it: the program runs as before.
-_HARMLESS = b'"""Whether our own files in this machine are as they were shipped.'
+# In a script that is only copied when a configuration is installed: the program runs as before.
+_HARMLESS = b"# The pre-script: runs as root right before the snapshot"
 
 
 def build(directory: Path) -> Path:

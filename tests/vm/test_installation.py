@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from quiesce.channel.agent import NoAnswerError
+from quiesce.demo.bootdisk import PARTITION_AT_BYTES
 from quiesce.demo.image import guest_program
 from quiesce.system.deadline import Deadline
 from tools.guest_program import with_a_flipped_bit
@@ -26,6 +28,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 RECORD = "/var/lib/quiesce/session.json"
 UNIT = "quiesce-guest-recover.service"
 BOOT_S = 240.0
+DAMAGED = (3, "filesystem", ["IncorrectPluginhostFile"])
 
 
 @pytest.fixture(scope="module")
@@ -63,35 +66,45 @@ def installed_checksum(scene: Scene) -> str:
     return scene.inside.run("/usr/bin/tail", "-c", "64", GUEST)
 
 
-@pytest.mark.parametrize("damage", [flip, cut])
-def test_a_damaged_program_costs_one_backup_its_level_and_is_renewed(
-    scene: Scene, damage: object
-) -> None:
-    assert callable(damage)
-    damage(scene)
+def test_a_damaged_program_costs_one_backup_its_level_and_is_renewed(scene: Scene) -> None:
+    flip(scene)
     done = scene.protected.backup()
     ran = scene.scripts_ran()
 
-    assert (done.status, done.level, done.errors) == (3, "filesystem", ["IncorrectPluginhostFile"])
+    assert (done.status, done.level, done.errors) == DAMAGED
     assert ran == []
     assert any("the next backup runs scripts again" in one for one in done.run["warnings"])
-    assert installed_checksum(scene).encode() == guest_program().read_bytes()[-64:]
     scene.expect_good_backup()
 
 
-def test_a_program_that_may_not_be_renewed_stays_as_it_is_and_the_command_is_said(
-    scene: Scene,
-) -> None:
+def test_a_recovery_point_holds_what_its_restored_machine_has_to_release(scene: Scene) -> None:
+    done = scene.expect_good_backup()
+    disks = scene.protected.restore(done.run["point"]["id"])
+    told = subprocess.run(
+        ["debugfs", "-R", f"cat {RECORD}", f"{disks['system']}?offset={PARTITION_AT_BYTES}"],
+        capture_output=True,
+        check=True,
+    )
+    record = json.loads(told.stdout)["record"]
+
+    assert record["session"] == done.run["point"]["id"]
+    assert [held["post"]["path"] for held in record["held"]] == ["/etc/quiesce/scripts/post"]
+    assert scene.inside.read(RECORD) is None
+
+
+def test_a_program_that_cannot_start_is_renewed_where_that_is_allowed(scene: Scene) -> None:
+    cut(scene)
     scene.protected.set_agent(True, renew=False)
-    flip(scene)
-    done = scene.protected.backup()
+    left = scene.protected.backup()
     scene.protected.set_agent(True)
-    again = scene.protected.backup()
+    renewed = scene.protected.backup()
 
-    assert (done.level, done.errors) == ("filesystem", ["IncorrectPluginhostFile"])
-    assert any("install -m 755 quiesce-guest.pyz" in one for one in done.run["warnings"])
-    assert again.level == "filesystem"
-    scene.expect_good_backup()
+    assert (left.status, left.level, left.errors) == DAMAGED
+    assert any("install -m 755 quiesce-guest.pyz" in one for one in left.run["warnings"])
+    assert (renewed.status, renewed.level, renewed.errors) == DAMAGED
+    assert scene.scripts_ran() == []
+    assert installed_checksum(scene).encode() == guest_program().read_bytes()[-64:]
+    assert json.loads(scene.inside.run(GUEST, "check", "--json"))["expected"] == "application"
 
 
 def reset(scene: Scene) -> None:
