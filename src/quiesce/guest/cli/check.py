@@ -19,6 +19,8 @@ examples:
   quiesce-guest check
   quiesce-guest check --json
 
+Whether somebody else has frozen a file system shows only when a session tries to.
+
 exit statuses: 0 as configured, 3 a lower level is to be expected, 4 a backup would abort
 """
 
