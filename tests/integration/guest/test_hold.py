@@ -34,7 +34,8 @@ def test_everything_is_at_rest_between_hold_and_release(box: Box) -> None:
     assert box.scripts_ran() == ["pre  ", "post ok taken"]
     assert not box.is_frozen("/mnt/a")
     assert not box.is_frozen("/mnt/b")
-    assert json.loads(box.run("status", "--json").stdout) == {"at_rest": None}
+    nothing = {"at_rest": None, "left": None}
+    assert json.loads(box.run("status", "--json").stdout) == nothing
 
 
 def test_without_a_word_on_the_snapshot_the_report_leaves_the_level_open(box: Box) -> None:
