@@ -224,9 +224,10 @@ def test_one_hierarchy_is_enough(
     home: Path, session: str, only: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where this machine has it: on others the one at /sys/fs/cgroup is all there is."""
-    place = Path("/sys/fs/cgroup", only)
+    root = Path("/sys/fs/cgroup")
+    places = (root / only, root / "unified", root)
     here = tmp_path / only
-    here.symlink_to(place if place.exists() else "/sys/fs/cgroup")
+    here.symlink_to(next(each for each in places if (each / "cgroup.procs").exists()))
     monkeypatch.setattr(script_cgroup, "HIERARCHIES", str(tmp_path))
     spec = spec_of(home, RUNNERS, timeout_s=0.5)
 
