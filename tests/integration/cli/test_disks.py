@@ -16,7 +16,9 @@ import pytest
 from guest_box import wait_until
 from quiesce import wiring
 from quiesce.config import Settings
+from quiesce.errors import QuiesceError
 from quiesce.testing.fakes import SilentProgress
+from quiesce.vault.stores.directory import DirectoryStore
 from vault_box import CHUNK, pattern
 
 if TYPE_CHECKING:
@@ -354,6 +356,20 @@ def test_a_full_vault_fails_the_backup_and_with_room_it_goes_on(scene: Scene) ->
         assert run.point is not None
         assert 0 < run.disks[0].new_bytes < 50 * MIB
         assert small.restored(run) == {"a.raw": disk.read_bytes()}
+
+
+def test_packs_leave_a_reserve_that_the_log_may_use(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    with mounted(place, "-t", "tmpfs", "-o", "size=10m", "tmpfs"):
+        store = DirectoryStore(place)
+        sid = "01JD7Z9K000000000000000001"
+        assert store.create(f"domains/a/packs/{sid}/d-1", bytes(9 * MIB))
+        refused = bytes(MIB - 80 * 1024)
+        with pytest.raises(QuiesceError, match="are kept free") as caught:
+            store.create(f"domains/a/packs/{sid}/d-2", refused)
+        assert caught.value.name == "VaultFull"
+        assert list(store.list("domains/a/packs")) == [f"domains/a/packs/{sid}/d-1"]
+        assert store.create("domains/a/log/1", refused)
 
 
 def test_a_vault_on_the_disk_that_is_backed_up_is_refused_unless_meant(scene: Scene) -> None:
