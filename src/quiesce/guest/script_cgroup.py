@@ -8,7 +8,6 @@ so that no limit of whoever called us ends a script.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 import signal
 import time
@@ -72,7 +71,7 @@ class ScriptCgroup:
 
 def make(session: str, phase: str) -> ScriptCgroup:
     """Make the control group of a script of *session*, empty, for at most 4096 processes."""
-    name = f"{_prefix(session, phase)}{os.getpid()}-{time.monotonic_ns()}"
+    name = f"{_PREFIX}{session}-{phase}-{os.getpid()}-{time.monotonic_ns()}"
     made = []
     for hierarchy in _hierarchies():
         with contextlib.suppress(OSError):
@@ -84,24 +83,20 @@ def make(session: str, phase: str) -> ScriptCgroup:
 
 def running(session: str, phase: str) -> ScriptCgroup:
     """Return together the control groups of the scripts of *session* that have not ended."""
-    found = _found(f"{_prefix(session, phase)}*")
+    found = _found(f"{_PREFIX}{session}-{phase}-")
     return ScriptCgroup(tuple(each for each in found if not _is_left(each)))
 
 
 def left_behind(session: str) -> ScriptCgroup:
     """Return together the control groups that scripts of *session* left to their daemons."""
-    found = _found(f"{_PREFIX}{session}-*")
+    found = _found(f"{_PREFIX}{session}-")
     return ScriptCgroup(tuple(each for each in found if _is_left(each)))
 
 
 def sweep() -> None:
     """Take away what is empty of any session's; the caller has the lock, and no script runs."""
-    for directory in _found(f"{_PREFIX}*"):
+    for directory in _found(_PREFIX):
         _removed(directory)
-
-
-def _prefix(session: str, phase: str) -> str:
-    return f"{_PREFIX}{session}-{phase}-"
 
 
 def _hierarchies() -> list[str]:
@@ -114,11 +109,12 @@ def _is_hierarchy(directory: str) -> bool:
     return os.path.exists(f"{directory}/cgroup.procs")
 
 
-def _found(pattern: str) -> list[str]:
+def _found(prefix: str) -> list[str]:
     return [
         f"{hierarchy}/{name}"
         for hierarchy in _hierarchies()
-        for name in fnmatch.filter(os.listdir(hierarchy), pattern)
+        for name in os.listdir(hierarchy)
+        if name.startswith(prefix)
     ]
 
 

@@ -62,10 +62,9 @@ def home() -> Iterator[Path]:
 def session() -> Iterator[str]:
     name = f"test{os.getpid()}x{time.monotonic_ns()}"
     yield name
-    for each in (script_cgroup.running(name, "*"), script_cgroup.left_behind(name)):
-        each.kill()
-        for directory in each.directories:
-            os.rmdir(directory)
+    for group in groups(name):
+        script_cgroup.ScriptCgroup((str(group),)).kill()
+        group.rmdir()
 
 
 def spec_of(home: Path, text: str, *, timeout_s: float = 30.0, phase: str = "pre") -> ScriptSpec:
@@ -76,8 +75,7 @@ def spec_of(home: Path, text: str, *, timeout_s: float = 30.0, phase: str = "pre
 
 
 def groups(session: str) -> list[Path]:
-    found = [script_cgroup.running(session, "*"), script_cgroup.left_behind(session)]
-    return [Path(path) for each in found for path in each.directories]
+    return list(Path("/sys/fs/cgroup").glob(f"**/quiesce-script-{session}-*"))
 
 
 def test_a_script_runs_in_control_groups_of_its_own_that_bound_it(home: Path, session: str) -> None:
