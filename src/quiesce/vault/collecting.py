@@ -122,7 +122,7 @@ def plan_domain(state: LogState, found: Survey, terms: Terms) -> DomainPlan:
         tuple(forget),
         _to_purge(state, found, terms),
         _to_abort(state, found, terms.now),
-        _dead(state, found),
+        tuple(each for each in found.packs if state.is_dead(each.pack)),
     )
 
 
@@ -141,26 +141,36 @@ def apply_plan(
         domain.append(partial(_purge_on, sid, forgotten_by))
     for sid in plan.abort:
         domain.append(partial(_abort_on, sid))
+    deleted = _delete_dead(store, domain, found.packs)
     repacked, left = _repack(store, head, domain, found) if plan.purge else (Repacked(), None)
-    # Listed before it is folded: a pack that is dead now was dead, or not yet there, at the list.
-    state = domain.refresh()
-    dead = _dead(state, found)
-    for start in range(0, len(dead), _BATCH):
-        store.delete([each.blob.name for each in dead[start : start + _BATCH]])
+    if repacked.packs:
+        deleted += _delete_dead(store, domain, set(found.packs).difference(deleted))
+    state = domain.state
     return Collected(
         name=domain.name,
         plan=plan,
         forgotten=tuple(point for point in plan.forget if _is_forgotten(state, point.id)),
         purged=tuple(sid for sid in plan.purge if sid not in state.points),
         aborted=tuple(sid for sid in plan.abort if state.session(sid) is SessionState.ABORTED),
-        deleted=len(dead),
-        freed_bytes=sum(each.blob.size_bytes for each in dead),
+        deleted=len(deleted),
+        freed_bytes=sum(each.blob.size_bytes for each in deleted),
         unknown=tuple(
             each for each in found.packs if state.session(each.pack.sid) is SessionState.UNKNOWN
         ),
         repacked=repacked,
         left=left,
     )
+
+
+def _delete_dead(
+    store: PrunableStore, domain: Domain, packs: Iterable[StoredPack]
+) -> list[StoredPack]:
+    # Folded after it was listed: what is dead now can never be used again, whatever comes.
+    state = domain.refresh()
+    dead = [each for each in packs if state.is_dead(each.pack)]
+    for start in range(0, len(dead), _BATCH):
+        store.delete([each.blob.name for each in dead[start : start + _BATCH]])
+    return dead
 
 
 def _repack(
@@ -233,10 +243,6 @@ def _to_abort(state: LogState, found: Survey, now: datetime) -> tuple[str, ...]:
             if seen <= now - ABANDONED:
                 abandoned.append(opened.sid)
     return tuple(abandoned)
-
-
-def _dead(state: LogState, found: Survey) -> tuple[StoredPack, ...]:
-    return tuple(each for each in found.packs if state.is_dead(each.pack))
 
 
 def _is_forgotten(state: LogState, sid: str) -> bool:
