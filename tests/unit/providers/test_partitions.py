@@ -5,6 +5,8 @@ import uuid
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quiesce.providers import partitions
 
@@ -193,3 +195,24 @@ def test_a_table_and_a_file_system_at_once_are_not_understood():
 def test_a_disk_of_any_size_is_read_within_its_bounds(size):
     why(bytearray(b"\xff" * size))
     why(bytearray((mbr((0xEE, 1, 1)) + bytes(5000))[:size]))
+
+
+def real_places():
+    """Return where bytes mean something: tables, superblocks, the head of a log."""
+    ranges = ((440, 604), (1024, 1300), (2048, 2056), (MIB, MIB + 130), (MIB + 1080, MIB + 1200))
+    return st.one_of(*(st.integers(first, last) for first, last in ranges))
+
+
+@given(
+    spoiled=st.dictionaries(real_places(), st.integers(0, 255), max_size=12),
+    cut=st.one_of(st.none(), st.integers(0, 3 * MIB)),
+    kind=st.sampled_from([ext(), btrfs(), fat(), b"XFSB" + bytes(4092)]),
+    table=st.sampled_from(
+        [gpt((LINUX, 2048, 4095)), {0: mbr((0x83, 2048, 2048))}, {0: mbr((0x05, 2048, 4096))}]
+    ),
+)
+def test_whatever_is_on_a_disk_it_is_looked_at_within_its_bounds(spoiled, cut, kind, table):
+    data = disk({**table, MIB: kind}, size=4 * MIB)
+    for at, value in spoiled.items():
+        data[at] = value
+    why(data[:cut])

@@ -3,7 +3,7 @@
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quiesce.errors import QuiesceError
@@ -67,6 +67,7 @@ def test_only_what_changed_is_read():
     assert read_back(vault, point)["vda"] == whole(reader)
 
 
+@settings(max_examples=50)
 @given(
     before=st.dictionaries(st.integers(0, 599), st.integers(0, 3), max_size=40),
     after=st.dictionaries(st.integers(0, 599), st.integers(0, 3), max_size=40),
