@@ -32,13 +32,13 @@ _WRITABLE = os.O_WRONLY | os.O_RDWR
 
 def refuse_writers(path: Path, descriptor: int) -> None:
     """Raise QuiesceError DiskInUse where *path*, open at *descriptor*, may be written to."""
-    writer = _writer(descriptor)
-    if writer is None and _is_locked_by_qemu(descriptor):
-        writer = "a QEMU"
-    if writer is None and stat.S_ISREG(os.fstat(descriptor).st_mode):
-        writer = _by_lease(descriptor)
-    if writer is not None:
-        raise in_use(path, f"{writer} has it open for writing")
+    if _is_locked_by_qemu(descriptor):
+        raise in_use(path, f"{_writer(descriptor) or 'a QEMU'} has it open for writing")
+    is_written = _is_written(descriptor)
+    # Looking through all processes takes long, and the kernel knows better where it tells.
+    writer = None if is_written is False else _writer(descriptor)
+    if writer is not None or is_written:
+        raise in_use(path, f"{writer or 'somebody'} has it open for writing")
 
 
 def in_use(path: Path, why: str) -> QuiesceError:
@@ -80,15 +80,20 @@ def _locked(descriptor: int, first: int, count: int) -> bool:
     return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
 
-def _by_lease(descriptor: int) -> str | None:
-    """Ask the kernel for a read lease, which it gives only where nobody has the file writable."""
+def _is_written(descriptor: int) -> bool | None:
+    """Return whether anybody has the file open for writing, None where the kernel does not tell.
+
+    It gives a read lease only where nobody has.
+    """
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as exc:
-        return "somebody" if exc.errno == errno.EAGAIN else None
+        return True if exc.errno == errno.EAGAIN else None
     # Whoever opens it for writing while a lease is held has to wait.
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return None
+    return False
 
 
 def _writer(descriptor: int) -> str | None:

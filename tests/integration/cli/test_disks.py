@@ -250,6 +250,15 @@ def test_a_file_that_the_kernel_writes_to_is_refused(scene: Scene, raw: Path) ->
         assert "DiskInUse" in error(scene.back_up(raw))
 
 
+def test_a_device_that_a_process_may_write_to_is_refused(scene: Scene, raw: Path) -> None:
+    with loop_device(raw) as device:
+        with device.open("r+b", buffering=0):
+            refused = scene.back_up(device)
+            assert f"(process {os.getpid()}) has it open" in error(refused)
+            assert scene.back_up(device, at_rest=True).point is not None
+        assert scene.back_up(device).point is not None
+
+
 @pytest.mark.parametrize("kind", ["raw", "qcow2"])
 def test_the_image_of_a_running_qemu_is_refused(scene: Scene, kind: str) -> None:
     image = scene.directory / f"a.{kind}"
