@@ -16,42 +16,110 @@ def read_vault(root: Path, domain: str) -> dict[str, dict[str, bytes]]:
     assert head["format"] == 1
     assert head["features"]["read"] == ["unencrypted"]
     folder = root / "domains" / domain
-    points = fold(folder, bytes.fromhex(head["vault_id"]) + domain.encode())
+    log = Log(folder, bytes.fromhex(head["vault_id"]) + domain.encode())
     return {
-        sid: {disk["name"]: read_disk(folder, disk) for disk in manifest_of(folder, ref)["disks"]}
-        for sid, ref in points.items()
+        sid: {disk["name"]: read_disk(log, disk) for disk in manifest_of(log, ref)["disks"]}
+        for sid, ref in log.points.items()
     }
 
 
-def fold(folder: Path, genesis: bytes) -> dict[str, dict]:
-    state: dict[str, str] = {}
-    points, prev = {}, blake3(genesis).hexdigest()
-    for number in range(1, 10**12):
-        path = folder / "log" / f"{number:012d}"
-        if not path.exists():
-            return points
-        raw = path.read_bytes()
-        entry = json.loads(raw)
-        assert (entry["format"], entry["n"], entry["prev"]) == (1, number, prev)
-        prev = blake3(raw).hexdigest()
-        sid = entry["sid"]
-        if entry["type"] == "open" and sid not in state:
-            state[sid] = "open"
-            state[entry["adopts"]] = "aborted"
-        elif entry["type"] == "abort" and state.get(sid) == "open":
-            state[sid] = "aborted"
-        elif entry["type"] == "snapshot" and state.get(sid) == "open":
-            state[sid] = "committed"
-            points[sid] = entry["manifest"]
-    raise AssertionError
+class Log:
+    """The fold of section 7.1; *moved* names the REF of a table for each pack that was moved."""
+
+    def __init__(self, folder: Path, genesis: bytes) -> None:
+        self.folder = folder
+        self.sessions: dict[str, str] = {}
+        self.points: dict[str, dict] = {}
+        self.lists: dict[str, set[str]] = {}
+        self.made: dict[str, int] = {}
+        self.put: dict[str, int] = {}
+        self.moved: dict[str, dict] = {}
+        prev, number = blake3(genesis).hexdigest(), 1
+        while (path := folder / "log" / f"{number:012d}").exists():
+            raw = path.read_bytes()
+            entry = json.loads(raw)
+            assert (entry["format"], entry["n"], entry["prev"]) == (1, number, prev)
+            getattr(self, entry["type"])(entry, number)
+            prev, number = blake3(raw).hexdigest(), number + 1
+
+    def open(self, entry: dict, _: int) -> None:
+        if entry["sid"] not in self.sessions:
+            self.sessions[entry["sid"]] = "open"
+            self.sessions[entry["adopts"]] = "aborted"
+
+    def abort(self, entry: dict, _: int) -> None:
+        if self.sessions.get(entry["sid"]) == "open":
+            self.sessions[entry["sid"]] = "aborted"
+
+    def snapshot(self, entry: dict, number: int) -> None:
+        sid, packs = entry["sid"], entry["packs"]
+        if self.sessions.get(sid) == "open":
+            self.sessions[sid] = "committed"
+            self.points[sid] = entry["manifest"]
+            before = self.lists[packs["base"]] if packs["base"] else set()
+            self.lists[sid] = before - set(packs["drop"]) | set(packs["add"])
+            self.made[sid] = number
+
+    def forget(self, entry: dict, _: int) -> None:
+        """A forgotten point is as whole as a live one."""
+
+    recall = hold = unhold = forget
+
+    def purge(self, entry: dict, _: int) -> None:
+        for table in (self.points, self.lists, self.made):
+            table.pop(entry["sid"], None)
+
+    def repack(self, entry: dict, number: int) -> None:
+        if self.sessions.get(entry["sid"]) != "open":
+            return
+        self.sessions[entry["sid"]] = "committed"
+        table = {entry["table"]["pack"], twin_of(entry["table"]["pack"], entry["table"]["twin"])}
+        for pack, numbers in entry["from"].items():
+            holders = [sid for sid, packs in self.lists.items() if pack in packs]
+            ref = max([self.put.get(pack, 0), *(self.made[sid] for sid in holders)])
+            if not holders or ref > entry["upto"]:
+                continue
+            targets = {entry["to"][at] for at in numbers} | (table if numbers else set())
+            for sid in holders:
+                self.lists[sid] = self.lists[sid] - {pack} | targets
+            self.put |= dict.fromkeys(targets, number)
+            self.moved[pack] = entry["table"]
+
+    def read(self, pack: str, offset: int, stored: int, chunk_id: str) -> bytes:
+        """Return a chunk, wherever it was moved to."""
+        while pack in self.moved:
+            pack, offset = self.moves(self.moved[pack])[pack, offset]
+        return read_chunk(self.folder / "packs" / pack, offset, stored, chunk_id)
+
+    def moves(self, ref: dict) -> dict[tuple[str, int], tuple[str, int]]:
+        raw = self.read(ref["pack"], ref["offset"], ref["stored"], ref["id"])
+        magic, version, rows, many = struct.unpack_from("<4sB3xII", raw)
+        assert (magic, version) == (b"qMOV", 1)
+        packs = [pack_row(raw, 16 + 91 * row) for row in range(rows)]
+        found = struct.iter_unpack("<HIHI", raw[16 + 91 * rows :])
+        moves = {
+            (packs[source], source_offset): (packs[target], target_offset)
+            for source, source_offset, target, target_offset in found
+        }
+        assert len(moves) == many
+        return moves
 
 
-def manifest_of(folder: Path, ref: dict) -> dict:
-    return json.loads(read_ref(folder, ref))
+def twin_of(pack: str, digest: str | None) -> str:
+    return pack if digest is None else f"{pack.partition('-')[0]}-{digest}"
 
 
-def read_ref(folder: Path, ref: dict) -> bytes:
-    return read_chunk(folder / "packs" / ref["pack"], ref["offset"], ref["stored"], ref["id"])
+def pack_row(raw: bytes, at: int) -> str:
+    sid, kind, digest, _twin = struct.unpack_from("<26sc32s32s", raw, at)
+    return f"{sid.decode()}/{kind.decode()}-{digest.hex()}"
+
+
+def manifest_of(log: Log, ref: dict) -> dict:
+    return json.loads(read_ref(log, ref))
+
+
+def read_ref(log: Log, ref: dict) -> bytes:
+    return log.read(ref["pack"], ref["offset"], ref["stored"], ref["id"])
 
 
 def read_chunk(path: Path, offset: int, stored: int, chunk_id: str) -> bytes:
@@ -68,24 +136,24 @@ def read_chunk(path: Path, offset: int, stored: int, chunk_id: str) -> bytes:
     return data
 
 
-def read_disk(folder: Path, disk: dict) -> bytes:
+def read_disk(log: Log, disk: dict) -> bytes:
     data = bytearray(disk["size_bytes"])
     chunks = -(-disk["size_bytes"] // CHUNK)
     level, nodes = 1, -(-chunks // 256)
     while nodes > 32_768:
         level, nodes = level + 1, -(-nodes // 32_768)
     if disk["root"] is not None:
-        for at, chunk in read_node(folder, read_ref(folder, disk["root"]), level, 0):
+        for at, chunk in read_node(log, read_ref(log, disk["root"]), level, 0):
             data[at * CHUNK : at * CHUNK + len(chunk)] = chunk
     return bytes(data)
 
 
-def read_node(folder: Path, raw: bytes, level: int, first: int) -> list[tuple[int, bytes]]:
+def read_node(log: Log, raw: bytes, level: int, first: int) -> list[tuple[int, bytes]]:
     magic, version, found, rows, positions, entries = struct.unpack_from("<4sBBHII", raw)
     assert (magic, version, found) == (b"qMAP", 1, level)
     bitmap = raw[16 : 16 + -(-positions // 8)]
     at = 16 + len(bitmap)
-    packs = [struct.unpack_from("<26sc32s32s", raw, at + 91 * row) for row in range(rows)]
+    packs = [pack_row(raw, at + 91 * row) for row in range(rows)]
     at += 91 * rows
     present = [bit for bit in range(positions) if bitmap[bit // 8] & 1 << bit % 8]
     assert len(present) == entries
@@ -93,14 +161,12 @@ def read_node(folder: Path, raw: bytes, level: int, first: int) -> list[tuple[in
     for position in present:
         chunk_id, row, offset, stored_and_flags = struct.unpack_from("<32sHII", raw, at)
         at += 42
-        sid, kind, digest, _twin = packs[row]
-        path = folder / "packs" / sid.decode() / f"{kind.decode()}-{digest.hex()}"
         stored = stored_and_flags & 0xFFFFFF
-        chunk = read_chunk(path, offset, stored, chunk_id.hex())
+        chunk = log.read(packs[row], offset, stored, chunk_id.hex())
         if level == 0:
             found_chunks.append((first + position, chunk))
         else:
             below = (first + position) * (256 if level == 1 else 32_768)
-            found_chunks += read_node(folder, chunk, level - 1, below)
+            found_chunks += read_node(log, chunk, level - 1, below)
     assert at == len(raw)
     return found_chunks
