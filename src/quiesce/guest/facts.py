@@ -45,6 +45,6 @@ def _read(path: str) -> bytes:
 
 
 def clear(session: str) -> None:
-    """Take the file away."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    """Take the file away, where that can be done."""
+    with contextlib.suppress(OSError):
         os.unlink(path_of(session))

@@ -33,6 +33,6 @@ def read() -> record.Record | None:
 
 
 def clear() -> None:
-    """Say that nothing is at rest any more."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    """Say that nothing is at rest any more; where that cannot be written, the report says it."""
+    with contextlib.suppress(OSError):
         os.unlink(_FILE)

@@ -70,10 +70,10 @@ def create(door: str, directory: str = RUN_DIR) -> Line:
 
 
 def remove(directory: str = RUN_DIR) -> None:
-    """Take away FIFOs that a session left, whichever its door."""
+    """Take away FIFOs that a session left, whichever its door, where that can be done."""
     aside = f"{directory}/{_ASIDE}"
     for place in (aside, *(f"{directory}/{door}" for door in DOORS)):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.rename(place, aside)
             for name in (REQUESTS, ANSWERS):
                 with contextlib.suppress(FileNotFoundError):

@@ -32,6 +32,7 @@ GOOD = {
     "changes its own mode": 'chmod 666 "$0"',
     "makes itself another's": 'chown 65534 "$0"',
     "hands over what nobody can read": "rm $QUIESCE_FACTS; mkfifo $QUIESCE_FACTS",
+    "makes a directory of what it hands over": "rm $QUIESCE_FACTS; mkdir $QUIESCE_FACTS",
     "hands over without end": "head -c 1M /dev/zero >>$QUIESCE_FACTS",
     "leaves a process behind": "setsid sleep 600 &",
 }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from guest_box import wait_until
+
 if TYPE_CHECKING:
     from guest_box import Box
 
@@ -131,4 +133,37 @@ def test_where_run_is_read_only_in_the_window_the_snapshot_stands(box: Box) -> N
 
     report = json.loads(done.stdout)
     assert (done.returncode, report["consistency"]) == (0, "application")
+    box.assert_at_peace()
+
+
+def test_where_run_stays_read_only_the_end_is_told_all_the_same(box: Box) -> None:
+    box.mount("/mnt/a")
+    box.configure(post=": >/tmp/released")
+
+    done = box.run("exec", "--json", "--disks", "2", "--", "sh", "-c", READ_ONLY)
+
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["consistency"]) == (0, "application"), done.stderr
+    assert (box.root / "tmp/released").exists()
+    assert not box.is_frozen("/mnt/a")
+    box.shell("umount /run")
+    box.run("thaw")
+    box.assert_at_peace()
+
+
+def test_where_run_is_read_only_between_hold_and_release_all_is_released_and_told(box: Box) -> None:
+    box.mount("/mnt/a")
+    box.configure(post=": >/tmp/released")
+    assert box.run("hold").returncode == 0
+    assert box.shell(READ_ONLY).returncode == 0
+
+    done = box.run("release", "--snapshot", "taken")
+
+    assert done.returncode == 0, done.stderr
+    assert (box.root / "tmp/released").exists()
+    assert box.report()["consistency"] == "application"
+    wait_until(lambda: box.processes() == [])
+    assert not (box.root / "run/quiesce/crash.log").exists()
+    box.shell("umount /run")
+    box.run("thaw")
     box.assert_at_peace()

@@ -45,9 +45,7 @@ def run(arguments: Namespace) -> int:
         os.close(lock)
     if held is None or line.ask(f"release {arguments.snapshot}", "hold") is None:
         raise _nothing_held()
-    lock = locking.acquire_when_free(Deadline.after(_END_S))
-    recovery.recover_all()
-    os.close(lock)
+    _see_it_end()
     document = reports.find(held.session)
     if arguments.json:
         output.document(document)
@@ -55,6 +53,18 @@ def run(arguments: Namespace) -> int:
         for text in output.story(document):
             output.line(text)
     return _STATUS[document["outcome"]]
+
+
+def _see_it_end() -> None:
+    """Wait for the session's end, or end it where it has died; not where /run is unusable."""
+    try:
+        lock = locking.acquire_when_free(Deadline.after(_END_S))
+    except QuiesceError as exc:
+        if exc.name != "GuardUnavailable":
+            raise
+        return  # it has answered: its report is written, and nothing is held
+    recovery.recover_all()
+    os.close(lock)
 
 
 def _nothing_held() -> QuiesceError:
