@@ -24,9 +24,13 @@ from quiesce.testing.fakes import SilentProgress
 from quiesce.vault import collecting, copying, packer, repacking
 from quiesce.vault.collecting import Terms
 from quiesce.vault.format import entry as entries
+from quiesce.vault.format import names
+from quiesce.vault.format.pack import RAW
 from quiesce.vault.log import PointState, SessionState
 from quiesce.vault.maintenance import Maintenance
+from quiesce.vault.reading import PointReader
 from quiesce.vault.repository import Vault
+from quiesce.vault.session import WritingSession
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import EVIDENCE, Died, back_up, copied, pattern, read_back, small_vault
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     import pytest
 
     from quiesce.ports import StoredBlob
+    from quiesce.vault.domain import Domain
     from quiesce.vault.log import LogState
 
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -324,6 +329,55 @@ def write(world: World, store: ActorStore) -> None:
         raise
 
 
+def write_again(world: World, store: ActorStore) -> None:
+    """Store the oldest point again, going on from it, as a writer that knows more chunks would."""
+    vault = Vault.open(store)
+    domain = vault._domain("web1")
+    oldest = next(iter(domain.refresh().points), None)
+    if oldest is not None:
+        _write_from(world, store, domain, base=oldest, content=world.contents[oldest])
+
+
+def write_early(world: World, store: ActorStore) -> None:
+    """Upload before the session is opened."""
+    domain = Vault.open(store)._domain("web1")
+    content = {"a": pattern(40 + len(world.contents), 3000), "b": SHARED}
+    _write_from(world, store, domain, base=None, content=content, early=True)
+
+
+def _write_from(
+    world: World,
+    store: ActorStore,
+    domain: Domain,
+    *,
+    base: str | None,
+    content: dict[str, bytes],
+    early: bool = False,
+) -> None:
+    sid = ulid.new()
+    head = Vault.open(store).head
+    world.contents[sid] = content
+    if early:
+        with packer.PackWriter(store, head, "web1", sid) as packs:
+            plain = content["a"]
+            packs.add(names.DATA, names.digest(plain), plain, len(plain), flags=RAW)
+            packs.flush()
+
+    def open_on(state: LogState) -> entries.Open | None:
+        is_new = state.session(sid) is SessionState.UNKNOWN
+        return entries.Open(sid, "web1", "uuid", base) if is_new else None
+
+    domain.append(open_on)
+    kept = domain.state.points.get(base)
+    reader = None if kept is None else PointReader(store, domain, kept.snapshot)
+    with packer.PackWriter(store, head, "web1", sid) as packs:
+        opened = domain.state.opened[sid]
+        session = WritingSession(store, domain, opened, packs=packs, base=reader)
+        copied(session, content)
+        session.commit(EVIDENCE, created_at=CREATED)
+    world.said[sid] = "committed"
+
+
 def prune(world: World, store: ActorStore) -> None:
     """Forget, purge, give up, repack and collect."""
     maintenance = Maintenance(store)
@@ -499,6 +553,8 @@ def explore_all(start: World, bodies: Sequence[Body], strategy: Exhaustive, limi
 ACTORS = (
     write,
     write,
+    write_again,
+    write_early,
     prune,
     prune_greedily,
     collect,

@@ -22,10 +22,13 @@ from explorer import (
     read,
     repack,
     write,
+    write_again,
+    write_early,
 )
 from quiesce.vault import collecting, opening, repacking
 from quiesce.vault import session as sessions
 from quiesce.vault.domain import Domain
+from quiesce.vault.format import entry as entries
 from quiesce.vault.lists import PackLists
 from quiesce.vault.log import LogState, PointState, SessionState
 
@@ -47,6 +50,11 @@ SMALL: dict[str, tuple[Callable[[], World], list[Body]]] = {
     "a writer and a collector with a stale fold": (interrupted, [collect_stale, write]),
     "a writer and a purge of its base": (mostly_dead, [write, purge_oldest, collect]),
     "a writer and a repack": (mostly_dead, [write, repack]),
+    "a writer that knows more, a purge and a repack": (
+        prepared,
+        [write_again, purge_oldest, repack],
+    ),
+    "a writer that uploads early and a collector": (prepared, [collect_stale, write_early]),
     "two repacks": (mostly_dead, [repack, repack]),
     "a reader and a greedy prune": (prepared, [read, prune_greedily]),
     "a reader and a repack": (mostly_dead, [read, repack]),
@@ -117,7 +125,7 @@ def lazy_repacker(monkeypatch: pytest.MonkeyPatch, *, late_choice: bool) -> None
         moved = {
             name: repacking._targets(refs) for place, refs in copied.items() for name in place.packs
         }
-        return repacking.entries.Repack(self._sid, known._read_upto, moved, table)
+        return entries.Repack(self._sid, known._read_upto, moved, table)
 
     def choose(state: LogState, known: Any, sizes: dict[PackName, int]) -> Any:
         now = known._domain.refresh()
@@ -133,6 +141,7 @@ REPACKS: list[tuple[Callable[[], World], list[Body]]] = [
     (mostly_dead, [repack, repack, collect]),
     (mostly_dead, [write, repack, collect]),
     (prepared, [repack, purge_oldest, repack, collect]),
+    (prepared, [write_again, purge_oldest, repack, collect]),
 ]
 
 
@@ -172,6 +181,16 @@ def test_dead_as_not_open_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     found(prepared, [collect_stale, write])
 
 
+def test_dead_as_not_open_where_somebody_uploads_before_the_open_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def is_dead(self: LogState, pack: PackName) -> bool:
+        return owner_state(self, pack) is not SessionState.OPEN and pack not in self.lists
+
+    monkeypatch.setattr(LogState, "is_dead", is_dead)
+    found(prepared, [write_early, collect])
+
+
 def test_a_collector_that_ignores_owners_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogState, "is_dead", lambda self, pack: pack not in self.lists)
     found(prepared, [write, collect])
@@ -200,8 +219,8 @@ def test_appending_without_folding_is_a_mistake(monkeypatch: pytest.MonkeyPatch)
     def append(self: Domain, body_on: Any) -> None:
         body = body_on(self.refresh() if self.state.tail == 0 else self.state)
         while body is not None:
-            entry = repacking.entries.Entry(self.state.tail + 1, self.state.prev, "x", body)
-            raw = repacking.entries.encode(entry)
+            entry = entries.Entry(self.state.tail + 1, self.state.prev, "x", body)
+            raw = entries.encode(entry)
             name = f"domains/web1/log/{self.state.tail + 1:012d}"
             if self._store.create(name, raw):
                 self.state.apply(raw)
@@ -297,3 +316,86 @@ def test_to_protect_only_what_snapshots_listed_is_a_mistake(
     lazy_repacker(monkeypatch, late_choice=True)
     monkeypatch.setattr(PackLists, "settled", settled)
     found(mostly_dead, [repack, repack, collect])
+
+
+def test_to_accept_what_was_listed_since_the_maps_were_read_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = PackLists.settled
+    lazy_repacker(monkeypatch, late_choice=False)
+    monkeypatch.setattr(PackLists, "settled", lambda self, packs, _: real(self, packs, 10**9))
+    found(prepared, [write_again, purge_oldest, repack])
+
+
+def differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every list be a difference to that of the newest point."""
+
+    def snapshot_on(self: Any, state: LogState, used: Any, ref: Any, summary: Any) -> Any:
+        if state.session(self.sid) is SessionState.COMMITTED:
+            return None
+        base = next(reversed(state.points), None)
+        before = frozenset() if base is None else state.packs_of(base)
+        change = entries.PackChange(base, used - before, before - used)
+        return entries.Snapshot(self.sid, change, ref, summary)
+
+    monkeypatch.setattr(sessions.WritingSession, "_snapshot_on", snapshot_on)
+
+
+def with_added(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, str | None]]:
+    """Keep for each point what its entry named itself, as bits, and its base."""
+    real = PackLists.put
+    added: dict[str, tuple[int, str | None]] = {}
+
+    def put(self: PackLists, sid: str, **change: Any) -> None:
+        real(self, sid, **change)
+        added[sid] = self._numbered(change["add"]), change["base"]
+
+    monkeypatch.setattr(PackLists, "put", put)
+    return added
+
+
+def test_differences_are_safe_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rude(monkeypatch)
+    differences(monkeypatch)
+    for bodies in ([write_again, purge_oldest, repack], [write, prune_greedily]):
+        explore_all(prepared(), bodies, Exhaustive(preemptions=2, faults=0), 120)
+
+
+def test_to_count_only_what_a_difference_adds_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lazy_repacker(monkeypatch, late_choice=False)
+    differences(monkeypatch)
+    added = with_added(monkeypatch)
+
+    def settled(self: PackLists, packs: Iterable[PackName], upto: int) -> frozenset[PackName]:
+        listed = dict(self._lists)
+        settled = self._union()
+        for sid in listed:
+            if self._listed_at[sid] > upto:
+                settled &= ~added[sid][0]
+        known = self._bits(self._numbers[pack] for pack in packs if pack in self._numbers)
+        return frozenset(self._named(known & settled))
+
+    monkeypatch.setattr(PackLists, "settled", settled)
+    found(prepared, [write_again, purge_oldest, repack])
+
+
+def test_to_resolve_differences_when_they_are_read_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rude(monkeypatch)
+    differences(monkeypatch)
+    added = with_added(monkeypatch)
+    real = PackLists.remove
+
+    def remove(self: PackLists, sid: str) -> None:
+        lost = self._lists[sid]
+        real(self, sid)
+        for each in self._lists:
+            bits, base = added[each]
+            if base == sid:
+                self._lists[each] = self._lists[each] & ~lost | bits
+
+    monkeypatch.setattr(PackLists, "remove", remove)
+    found(prepared, [purge_oldest, collect])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quiesce.vault.format import entry
+from quiesce.vault.format import document, entry
 from quiesce.vault.format.entry import (
     Abort,
     Forget,
@@ -300,3 +300,36 @@ def test_every_body_is_read_back_from_its_entry(body: entry.Body) -> None:
 
     assert entry.parse(raw).body == body
     assert entry.encode(entry.parse(raw)) == raw
+
+
+@pytest.mark.parametrize(
+    ("body", "changes"),
+    [
+        (Forget(A), {"sid": "x"}),
+        (Purge(A), {"more": 1}),
+        (Hold("h", A), {"legal": 1}),
+        (Hold("h", A), {"hold": None}),
+        (Unhold("h"), {"hold": "h" * 5000}),
+        (proof(B, A), {"packs": ["x"]}),
+        (proof(B, A), {"for": None}),
+        (proof(B, A), {"summary": []}),
+        (repack(B, 1, {PACKS[A][0]: (PACKS[B][0],)}), {"upto": -1}),
+        (repack(B, 1, {PACKS[A][0]: (PACKS[B][0],)}), {"to": []}),
+        (repack(B, 1, {PACKS[A][0]: (PACKS[B][0],)}), {"to": [PACKS[B][0].text] * 2}),
+        (repack(B, 1, {}), {"to": [PACKS[B][0].text]}),
+        (repack(B, 1, {}), {"from": {PACKS[A][0].text: [0]}}),
+        (repack(B, 1, {}), {"from": {"x": []}}),
+        (repack(B, 1, {}), {"from": []}),
+        (repack(B, 1, {}), {"table": None}),
+    ],
+)
+def test_an_entry_that_says_what_none_can_is_void_and_an_alarm(
+    body: entry.Body, changes: dict[str, object]
+) -> None:
+    raws = log_of(*POINT, opened(B), body)
+    hostile = document.encode({**document.decode(raws[-1]), **changes})
+    state = fold(GENESIS, [*raws[:-1], hostile])
+
+    assert says(state) == says(folded(*POINT, opened(B)))
+    assert len(state.alarms) == 1
+    assert state.tail == 4
