@@ -24,6 +24,10 @@ _THAW_DISCARD = 4
 _THAW_DEAD = 5
 _SEE_HOOK = "in the guest: quiesce-guest report; quiesce-guest install qga --restart"
 _EXPIRED = "FreezeWindowExpired"
+_FREEZABLE = frozenset(
+    {"btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "nilfs2", "reiserfs", "xfs"}
+)
+_NOT_PLANNED = frozenset({"read-only", "skipped in guest.conf"})
 _DAMAGED = "quiesce-guest in the guest is damaged, and no script was run"
 
 
@@ -161,12 +165,12 @@ def _of_freeze(seen: Seen) -> _Finding:
         return _lowered(seen, "FsFreezeFailed", f"the agent could not freeze: {said}")
     if not seen.is_quiesced:
         return _lowered(seen, "FsFreezeFailed", "the agent froze no file system")
-    adopted = _adopted(seen.report)
-    if seen.freeze_enabled is not False and seen.frozen < adopted:
+    reachable = _reachable(seen.report)
+    if seen.freeze_enabled is not False and seen.frozen < reachable:
         return _lowered(
             seen,
             "FsFreezeFailed",
-            f"the agent froze {seen.frozen} file systems of {adopted} in the plan",
+            f"the agent froze {seen.frozen} file systems of {reachable} that it could",
         )
     return _Finding()
 
@@ -256,7 +260,15 @@ def _error(name: str, message: str) -> ReportedError:
     return ReportedError.of(QuiesceError(name, message))
 
 
-def _adopted(report: Report | None) -> int:
+def _reachable(report: Report | None) -> int:
+    """Return how many file systems the agent counts where it freezes all that it can.
+
+    It knows nothing of our plan: it also freezes and counts what is read-only or to be skipped.
+    """
     if report is None:
         return 0
-    return sum(1 for mount in report.mounts if mount.frozen == "door")
+    return sum(
+        1
+        for mount in report.mounts
+        if mount.frozen == "door" or (mount.fstype in _FREEZABLE and mount.reason in _NOT_PLANNED)
+    )

@@ -149,6 +149,26 @@ def test_fewer_file_systems_frozen_than_adopted_is_a_failed_freeze() -> None:
     assert (claimed.level, names(claimed)) == (CRASH, ["FsFreezeFailed"])
 
 
+@pytest.mark.parametrize(
+    ("fstype", "reason", "expected"),
+    [
+        ("xfs", "read-only", ["FsFreezeFailed"]),
+        ("ext4", "skipped in guest.conf", ["FsFreezeFailed"]),
+        # The agent cannot freeze it either, or it is not there.
+        ("squashfs", "read-only", []),
+        ("ext4", "no longer mounted", []),
+    ],
+)
+def test_what_the_agent_freezes_beside_the_plan_does_not_make_up_for_what_it_missed(
+    fstype: str, reason: str, expected: list[str]
+) -> None:
+    adopted = tuple(ReportedMount(f"/{n}", "ext4", f"8:{n}", frozen="door") for n in range(2))
+    beside = ReportedMount("/beside", fstype, "8:9", frozen=False, reason=reason)
+    claimed = claim(good(report=guest_report("s", mounts=(*adopted, beside)), frozen=2))
+
+    assert names(claimed) == expected
+
+
 def test_a_report_of_an_expired_window_is_worth_a_crash_whatever_it_says_it_reached() -> None:
     report = guest_report("s", window=Window(61.0, None, 60.0, expired=True))
     claimed = claim(good(report=report))
