@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 sys.path.insert(0, "/opt/guest-set")
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import settings, trust
-from quiesce.guest.script import run_script
-from quiesce.guest.settings import ScriptSpec
+from quiesce.guest.configuration import settings, trust
+from quiesce.guest.configuration.script_spec import ScriptSpec
+from quiesce.guest.scripts.script import run_script
 
 USER = 65534
 LATEST_S = time.monotonic() + 1800.0

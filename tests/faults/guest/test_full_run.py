@@ -68,8 +68,8 @@ def test_a_watchdog_that_dies_while_freezing_leaves_nothing_frozen(box: Box) -> 
     """Its death shows when it is told that a mount is frozen."""
     box.mount("/mnt/a")
     program = """
-from quiesce.guest import devices, freezing
-from quiesce.guest.mounts import plan_freeze
+from quiesce.guest.filesystems import devices, freezing
+from quiesce.guest.filesystems.mounts import plan_freeze
 from quiesce.system.deadline import Deadline
 plan = plan_freeze(devices.read_mounts(), carriers={}, only=["/mnt/a"])
 all = freezing.prepare(plan.mounts)

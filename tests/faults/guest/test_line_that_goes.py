@@ -17,7 +17,7 @@ COMING_AND_GOING = """
 import sys
 sys.path.insert(0, "/opt/guest-set")
 from pathlib import Path
-from quiesce.guest import line
+from quiesce.guest.window import line
 Path("/run/quiesce").mkdir(mode=0o700)
 while not Path("/run/enough").exists():
     held = line.create("qga")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bad_files import CONF, HOST, JSON, bad_files
-from quiesce.guest import settings
+from quiesce.guest.configuration import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

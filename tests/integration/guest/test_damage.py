@@ -142,7 +142,7 @@ def test_a_whole_program_that_refuses_still_vetoes(installed: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", ["guest/stack.py", "error_table.py", "locale/it/LC_MESSAGES/quiesce.mo"]
+    "damaged", ["guest/session/stack.py", "error_table.py", "locale/it/LC_MESSAGES/quiesce.mo"]
 )
 def test_a_list_of_the_installer_is_compared_too(box: Box, damaged: str) -> None:
     box.mount("/mnt/a")

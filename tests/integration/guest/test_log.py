@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guest_box import wait_until
-from quiesce.guest import log_file, log_journald, log_lines
+from quiesce.guest.logs import log_file, log_journald, log_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

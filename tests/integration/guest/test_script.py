@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import pipes
-from quiesce.guest.script import ScriptResult, run_script
-from quiesce.guest.settings import ScriptSpec
+from quiesce.guest.configuration.script_spec import ScriptSpec
+from quiesce.guest.scripts import pipes
+from quiesce.guest.scripts.script import ScriptResult, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guest_box import state_of, wait_until
-from quiesce.guest import script_cgroup
-from quiesce.guest.launch import prepare
-from quiesce.guest.script import run_script
-from quiesce.guest.scripts import Scripts
-from quiesce.guest.settings import ScriptSpec
+from quiesce.guest.configuration.script_spec import ScriptSpec
+from quiesce.guest.scripts import script_cgroup
+from quiesce.guest.scripts.launch import prepare
+from quiesce.guest.scripts.script import run_script
+from quiesce.guest.scripts.scripts import Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

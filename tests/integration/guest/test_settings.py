@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from quiesce.guest import settings
-from quiesce.guest.settings import GuestSettings
+from quiesce.guest.configuration import settings
+from quiesce.guest.configuration.settings import GuestSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

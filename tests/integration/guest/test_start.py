@@ -50,12 +50,12 @@ def test_the_agents_hook_loads_nothing_heavy_and_no_parser(box: Box) -> None:
 
     found = imported(box, "hook", "qga", "freeze")
 
-    assert "quiesce.guest.session" in found
+    assert "quiesce.guest.session.session" in found
     assert found & (HEAVY | OF_A_PARSER) == set()
 
 
 def test_a_session_around_a_command_loads_nothing_heavy(box: Box) -> None:
     found = imported(box, "exec", "--no-freeze", "--", "true")
 
-    assert "quiesce.guest.engine" in found
+    assert "quiesce.guest.session.engine" in found
     assert found & HEAVY == set()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import trust
-from quiesce.guest.settings import ScriptSpec
+from quiesce.guest.configuration import trust
+from quiesce.guest.configuration.script_spec import ScriptSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,8 +237,8 @@ FUSE = """
 import ctypes, os, sys
 sys.path.insert(0, "/opt/guest-set")
 from quiesce.errors import QuiesceError
-from quiesce.guest.settings import ScriptSpec
-from quiesce.guest.trust import check_script
+from quiesce.guest.configuration.script_spec import ScriptSpec
+from quiesce.guest.configuration.trust import check_script
 mode, user, path = sys.argv[1:]
 served = os.open("/dev/fuse", os.O_RDWR)  # and never answered
 options = f"fd={served},rootmode={mode},user_id={user},group_id={user},allow_other"

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bad_files import CONF, HOST, JSON, KEYS, bad_files, steps_of
-from quiesce.guest import guest_conf, plugin_config, plugin_host
-from quiesce.guest.excerpt import MOST_TOLD
-from quiesce.guest.guest_conf import GuestConf
+from quiesce.guest.configuration import guest_conf, plugin_config, plugin_host
+from quiesce.guest.configuration.excerpt import MOST_TOLD
+from quiesce.guest.configuration.guest_conf import GuestConf
 
 if TYPE_CHECKING:
     from quiesce.errors import QuiesceError

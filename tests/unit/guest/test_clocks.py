@@ -14,7 +14,7 @@ GUEST_SET = [
 ]
 # Where it is asked to be shown to people, to name and order files, or to know the age of a file
 # that a host wrote, which has no other time.
-SHOWN = {"guest/record.py", "guest/announcement.py", "system/ulid.py"}
+SHOWN = {"guest/record/record.py", "guest/session/announcement.py", "system/ulid.py"}
 WALL_CLOCK = {
     ("time", name)
     for name in ("time", "time_ns", "localtime", "gmtime", "ctime", "strftime", "CLOCK_REALTIME")

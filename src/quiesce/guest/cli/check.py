@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from quiesce.guest import devices, durable, settings, surroundings
-from quiesce.guest.check import expect, told
+from quiesce.guest.checking import surroundings
+from quiesce.guest.checking.check import expect, told
 from quiesce.guest.cli import orders, output
-from quiesce.guest.mounts import plan_freeze
+from quiesce.guest.configuration import settings
+from quiesce.guest.filesystems import devices
+from quiesce.guest.filesystems.mounts import plan_freeze
+from quiesce.guest.record import durable
 from quiesce.values import replace
 
 if TYPE_CHECKING:

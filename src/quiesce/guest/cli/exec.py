@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
 from quiesce.guest.cli import orders, output, whole
-from quiesce.guest.commanded import CommandSnapshot
+from quiesce.guest.session.commanded import CommandSnapshot
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

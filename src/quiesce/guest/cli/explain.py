@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from quiesce.catalogue import phrase
 from quiesce.errors import KINDS, ExitStatus
 from quiesce.guest.cli import output
-from quiesce.guest.nearest import nearest
+from quiesce.guest.configuration.nearest import nearest
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

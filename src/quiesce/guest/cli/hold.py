@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
-from quiesce.guest import locking, recovery, session
 from quiesce.guest.cli import orders, output
+from quiesce.guest.processes import locking
+from quiesce.guest.session import recovery, session
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

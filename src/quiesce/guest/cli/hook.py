@@ -49,7 +49,8 @@ def answer(action: str) -> int:
 
 
 def _announce(arguments: Namespace) -> int:
-    from quiesce.guest import announcement, install  # noqa: PLC0415 - same
+    from quiesce.guest.installation import install  # noqa: PLC0415 - same
+    from quiesce.guest.session import announcement  # noqa: PLC0415 - same
 
     if not install.is_qga_installed():
         raise QuiesceError("HookMissing", "the guest agent's configuration does not name our hook")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import install, install_boot, install_config, install_mark, selfcheck
 from quiesce.guest.cli import output
+from quiesce.guest.installation import install, install_boot, install_config, install_mark
+from quiesce.guest.shipped import selfcheck
 from quiesce.system.deadline import Deadline
 from quiesce.system.process import run as run_program
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
-    from quiesce.guest.install_files import Change
+    from quiesce.guest.installation.install_files import Change
 
 _RESTART = ["systemctl", "restart", "qemu-guest-agent"]
 _RELOAD = ["systemctl", "daemon-reload"]

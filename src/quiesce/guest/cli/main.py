@@ -13,7 +13,7 @@ from quiesce import __version__
 from quiesce.catalogue import phrase, translation
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest.cli import hook
-from quiesce.guest.mounts import NotAMountPointError
+from quiesce.guest.filesystems.mounts import NotAMountPointError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
 def _damage() -> QuiesceError | None:
     """Return what is damaged of our own files, which may be why our code fails."""
     try:
-        from quiesce.guest import selfcheck  # noqa: PLC0415 - loaded only where it may help
+        from quiesce.guest.shipped import selfcheck  # noqa: PLC0415 - loaded only where it may help
 
         return next(iter(selfcheck.damages()), None)
     except Exception:  # noqa: BLE001 - it may be damaged too

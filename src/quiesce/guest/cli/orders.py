@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from quiesce.guest.survey import MOST_DEADLINE_S, Order
+from quiesce.guest.session.survey import MOST_DEADLINE_S, Order
 from quiesce.system import ulid
 
 if TYPE_CHECKING:

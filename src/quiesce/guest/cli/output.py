@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from quiesce.catalogue import phrase
-from quiesce.guest.printable import printable
+from quiesce.guest.logs.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

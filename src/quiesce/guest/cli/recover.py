@@ -7,8 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import locking, recovery, reports
 from quiesce.guest.cli import output
+from quiesce.guest.logs import reports
+from quiesce.guest.processes import locking
+from quiesce.guest.session import recovery
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from quiesce.catalogue import phrase
 from quiesce.guest.cli import orders, output, whole
-from quiesce.guest.record import REHEARSAL
-from quiesce.guest.rehearsal import RehearsedSnapshot
+from quiesce.guest.record.record import REHEARSAL
+from quiesce.guest.session.rehearsal import RehearsedSnapshot
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

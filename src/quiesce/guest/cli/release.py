@@ -6,8 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
-from quiesce.guest import journal, line, locking, recovery, reports
 from quiesce.guest.cli import output
+from quiesce.guest.logs import reports
+from quiesce.guest.processes import locking
+from quiesce.guest.record import journal
+from quiesce.guest.session import recovery
+from quiesce.guest.window import line
 from quiesce.system.deadline import Deadline
 
 if TYPE_CHECKING:

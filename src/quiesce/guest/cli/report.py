@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.guest import reports
 from quiesce.guest.cli import output
+from quiesce.guest.logs import reports
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
-from quiesce.guest import durable, journal
 from quiesce.guest.cli import output
+from quiesce.guest.record import durable, journal
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from quiesce.guest.record import Record
+    from quiesce.guest.record.record import Record
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.guest import emergency
 from quiesce.guest.cli import output
+from quiesce.guest.session import emergency
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quiesce.guest import install, install_boot, install_mark
 from quiesce.guest.cli.install import add_door_arguments, finish
+from quiesce.guest.installation import install, install_boot, install_mark
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
-from quiesce.guest import locking, recovery, signals
 from quiesce.guest.cli import output
-from quiesce.guest.engine import run_session
+from quiesce.guest.processes import locking, signals
+from quiesce.guest.session import recovery
+from quiesce.guest.session.engine import run_session
 from quiesce.system.files import replace_durably
 from quiesce.values import replace
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
 
-    from quiesce.guest.snapshot import Ended, Snapshot
-    from quiesce.guest.survey import Order
+    from quiesce.guest.session.snapshot import Ended, Snapshot
+    from quiesce.guest.session.survey import Order
 
 _NO_LOCK = -1
 

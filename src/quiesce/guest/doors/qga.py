@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest import announcement, locking, recovery, session
-from quiesce.guest.decision import Way
-from quiesce.guest.survey import Order
+from quiesce.guest.processes import locking
+from quiesce.guest.record.decision import Way
+from quiesce.guest.session import announcement, recovery, session
+from quiesce.guest.session.survey import Order
 from quiesce.system import ulid
 
 if TYPE_CHECKING:
-    from quiesce.guest.announcement import Announcement
-    from quiesce.guest.session import Held
+    from quiesce.guest.session.announcement import Announcement
+    from quiesce.guest.session.session import Held
 
 UNFROZEN = 3
 ABORT = 4

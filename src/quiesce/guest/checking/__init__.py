@@ -1,0 +1,1 @@
+"""Say what a session would come to, before there is one."""

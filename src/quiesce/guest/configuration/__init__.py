@@ -1,0 +1,1 @@
+"""What the owner wrote: the files, read and checked, and who may have written them."""

@@ -1,0 +1,1 @@
+"""Which file systems there are, and how each is frozen and thawed."""

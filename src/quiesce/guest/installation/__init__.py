@@ -1,0 +1,1 @@
+"""Put hooks, units and templates in place, and take them back."""

@@ -1,0 +1,1 @@
+"""What is kept to be read: the log, the journal, the reports."""

@@ -1,0 +1,1 @@
+"""What the kernel gives a process: forks, signals, memory, control groups, locks."""

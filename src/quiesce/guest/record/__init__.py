@@ -1,0 +1,1 @@
+"""What has happened in a session, what may be claimed of it, and where it is written down."""

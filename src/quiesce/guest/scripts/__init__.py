@@ -1,0 +1,1 @@
+"""Run a script: its start, its pipes, its descendants, its end."""

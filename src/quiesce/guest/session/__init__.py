@@ -1,0 +1,1 @@
+"""One session told in order, and what takes its place when it dies."""

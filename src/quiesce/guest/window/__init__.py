@@ -1,0 +1,1 @@
+"""The time in which something is at rest, and the process that ends it."""
