@@ -157,8 +157,9 @@ class LogState:
         """
         number = self.tail + 1
         body = self._readable(raw, number)
+        is_valid = body is not None and self.objection(body) is None
         self.tail, self.prev = number, digest(raw)
-        if body is not None and self.objection(body) is None:
+        if body is not None and is_valid:
             self._take(body, number)
 
     def _readable(self, raw: bytes, number: int) -> Body | None:

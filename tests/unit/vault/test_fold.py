@@ -119,6 +119,7 @@ def test_packs_of_unknown_and_open_sessions_are_not_dead() -> None:
         [*POINT, Unhold("h")],
         [*POINT, Hold("h", A), Unhold("h"), Unhold("h")],
         [*POINT, repack(B, 2, {})],
+        [*POINT, opened(B), repack(B, 4, {})],
         [*POINT, opened(B), repack(B, 9, {})],
         [*POINT, opened(B), repack(B, 2, {PACKS[A][0]: (PACKS[C][0],)})],
         [*POINT, opened(B), opened(C), repack(B, 2, {PACKS[A][0]: (PACKS[C][0],)})],
