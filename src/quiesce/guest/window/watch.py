@@ -171,6 +171,8 @@ class WatchdogProcess:
             data, descriptors, _flags, _address = socket.recv_fds(
                 self._channel, MOST_BYTES, MOST_DESCRIPTORS
             )
+        except ConnectionResetError:
+            return  # it ended with news of ours unread; what it said before comes next
         except OSError:
             data = b""
         if not data:
