@@ -115,45 +115,6 @@ def test_a_guest_without_quiesce_guest_gives_filesystem_and_says_so(scene: Scene
     assert [warning for warning in done.run["warnings"] if "HookMissing" in warning]
 
 
-def test_a_pre_script_that_fails_gives_filesystem_degraded(scene: Scene) -> None:
-    scene.configure(pre="echo no room; exit 7")
-    done = scene.protected.backup()
-
-    assert (done.status, done.level) == (3, "filesystem")
-    assert done.errors == ["Pre-ScriptExecutionFailed"]
-    assert done.run["outcome"] == "degraded"
-    assert scene.scripts_ran() == ["pre ", "post failed"]
-
-
-def test_a_pre_script_that_fails_aborts_where_the_owner_wants_that(scene: Scene) -> None:
-    scene.configure(pre="exit 7", continueBackupOnFailure=False)
-    known = scene.protected.points()
-    done = scene.protected.backup()
-
-    assert (done.status, done.run["outcome"], done.run["point"]) == (4, "aborted", None)
-    assert done.run["error"]["name"] == "Pre-ScriptExecutionFailed"
-    assert scene.scripts_ran() == ["pre ", "post failed"]
-    assert scene.protected.points() == known
-
-
-def test_a_post_script_that_fails_gives_filesystem_degraded(scene: Scene) -> None:
-    scene.configure(post="exit 7")
-    done = scene.protected.backup()
-
-    assert (done.status, done.level) == (3, "filesystem")
-    assert done.errors == ["Post-ScriptExecutionFailed"]
-    assert scene.scripts_ran() == ["pre ", "post ok"]
-
-
-def test_with_the_freeze_off_the_scripts_alone_give_application(scene: Scene) -> None:
-    scene.configure(fsFreezeEnabled=False)
-    done = scene.protected.backup()
-
-    assert (done.status, done.level, done.errors) == (0, "application", [])
-    assert [mount["path"] for mount in done.run["report"]["mounts"] if mount["frozen"]] == []
-    assert scene.scripts_ran() == ["pre ", "post ok"]
-
-
 # A frozen agent does not end by itself: systemd kills it when its patience is at an end.
 IMPATIENT = """
 mkdir -p /run/systemd/system/qemu-guest-agent.service.d
