@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 RUN_PACKAGES := python3-venv python3-libnbd qemu-system-x86 qemu-utils \
 	mmdebstrap grub-pc-bin grub-common e2fsprogs xfsprogs fuse3
-DEV_PACKAGES := btrfs-progs nbdkit shellcheck strace util-linux
+DEV_PACKAGES := btrfs-progs mandoc nbdkit shellcheck strace util-linux
 
 GUEST_SET := src/quiesce/errors.py src/quiesce/error_table.py src/quiesce/catalogue.py src/quiesce/values.py \
 	src/quiesce/system src/quiesce/model src/quiesce/guest
@@ -55,6 +55,8 @@ check: dev-packages .venv/dev.stamp
 	@$(PYTHON) tools/check_sizes.py
 	@$(PYTHON) tools/catalogue.py --check
 	@$(PYTHON) tools/write_error_table.py --check
+	@$(PYTHON) tools/write_man_pages.py --check
+	@mandoc -T lint -W warning docs/man/*.[18]
 	@.venv/bin/codespell README.md CHANGELOG.md docs src tests tools
 	@git ls-files | xargs grep -lE '^#!.*\b(sh|bash)\b' | xargs -r shellcheck
 

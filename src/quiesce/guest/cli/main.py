@@ -94,12 +94,13 @@ def _damage() -> QuiesceError | None:
 def _run(argv: Sequence[str]) -> int:
     if argv[:-1] == ["hook", "qga"] and argv[-1] in hook.AGENT_ASKS:
         return hook.answer(argv[-1])  # an agent waits, and a parser is a fifth of this program
-    arguments = _parser(argv).parse_args(argv)
+    arguments = parser_for(argv).parse_args(argv)
     status: int = arguments.run(arguments)
     return status
 
 
-def _parser(argv: Sequence[str]) -> ArgumentParser:
+def parser_for(argv: Sequence[str]) -> ArgumentParser:
+    """Return the parser of all verbs; only the one that *argv* names has its options."""
     import argparse  # noqa: PLC0415 - see `_run`
 
     parser = argparse.ArgumentParser(
