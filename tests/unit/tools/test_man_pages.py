@@ -70,3 +70,33 @@ def test_the_wheel_has_both_pages_where_man_looks_for_them() -> None:
         f"docs/man/{page}": f"share/man/man{page[-1]}/{page}"
         for page in ("quiesce.1", "quiesce-guest.8")
     }
+
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "errors.md"),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_types_only_verbs_and_options_that_there_are(
+    tool: ModuleType, document: Path
+) -> None:
+    usable = {}
+    for verb in [*tool.guest_verbs(), *tool.host_verbs(tool.quiesce, "quiesce")]:
+        known = f"{verb.usage} {' '.join(names for names, _ in verb.options)}"
+        usable[" ".join(verb.usage.split(" ")[:2])] = set(re.findall(r"--[a-z-]+", known))
+    common = {"--json", "--quiet", "--vault", "--config", "--keep"}
+    for line in re.findall(
+        r"^ *# (quiesce(?:-guest)? [^#\n]*)", document.read_text(), re.MULTILINE
+    ):
+        ours = line.split(" -- ")[0].replace("--quiet ", "", 1)
+        name = " ".join(ours.split()[:2])
+        assert name in usable, line
+        assert set(re.findall(r"--[a-z-]+", ours)) <= usable[name] | common, line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
