@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from guest_box import wait_until
+
 if TYPE_CHECKING:
     from guest_box import Box
 
@@ -40,7 +42,7 @@ def test_check_says_so_before(machine: Box) -> None:
 
 def test_the_agent_is_told_to_take_the_snapshot_without_a_freeze(machine: Box) -> None:
     assert machine.run("hook", "qga", "freeze").returncode == 3
-    assert machine.record() is None
+    wait_until(lambda: machine.record() is None)
 
 
 def test_what_is_asked_for_by_name_does_not_depend_on_what_is_covered(machine: Box) -> None:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -95,8 +96,9 @@ def test_a_session_that_the_next_command_ended_is_in_the_log(box: Box) -> None:
     box.mount("/mnt/a")
     box.configure()
     assert box.run("hold").returncode == 0
-    for pid in reversed(box.guards()):
-        os.kill(pid, 9)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in box.guards():
+            os.kill(pid, number)
 
     assert box.run("thaw").returncode == 0
 
