@@ -58,7 +58,7 @@ check: dev-packages .venv/dev.stamp
 	@$(PYTHON) tools/write_man_pages.py --check
 	@mandoc -T lint -W warning docs/man/*.[18]
 	@.venv/bin/codespell README.md CHANGELOG.md docs src tests tools
-	@git ls-files | xargs grep -lE '^#!.*\b(sh|bash)\b' | xargs -r shellcheck
+	@git ls-files | xargs awk 'FNR == 1 && /^#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' | xargs -r shellcheck
 
 build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find $(GUEST_SET) -type f ! -name '*.pyc')
 	@mkdir -p build
