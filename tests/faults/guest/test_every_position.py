@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 EXEC = ("exec", "--json", "--disks", "2", "--", "sleep", "0.02")
+WITH_A_WINDOW_TO_HIT = (*EXEC[:-1], "0.2")
 DEATHS = {"Interrupted", "FreezeWindowExpired", "SnapshotFailed"}
 _CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)")
 
@@ -107,10 +108,11 @@ def kill_at(machine: Box, name: str, count: int) -> None:
 # Where it is killed: at the first or the last system call like this; what ran; what is reported.
 NOT_BEGUN, NOT_HELD = ["post failed not-taken"], ["pre  ", "post failed not-taken"]
 IN_WINDOW, DONE = ["pre  ", "post ok unknown"], ["pre  ", "post ok taken"]
+IN_PRE = "in the pre-script"
 POSITIONS = {
     "before anything is written": (0, r"openat.*/session\.json\.new", [], None),
     "right before the pre-script": (0, r"waitid\(", NOT_BEGUN, "Interrupted"),
-    "in the pre-script": (0, r"pidfd_open\(", NOT_HELD, "Interrupted"),
+    IN_PRE: (0, r"pidfd_open\(", NOT_HELD, "Interrupted"),
     "right after the pre-script": (0, r'sendto.*"open"', NOT_HELD, "Interrupted"),
     "held": (-1, r"openat.*rcu_expedited", IN_WINDOW, "FreezeWindowExpired"),
     "freezing": (0, r"sendto.*frozen", IN_WINDOW, "FreezeWindowExpired"),
@@ -133,7 +135,9 @@ def test_an_engine_killed_at_a_position_is_replaced_and_leaves_nothing_at_rest(
         kill_at(machine, name, count)
         wait_until(lambda: machine.processes() == [])
         machine.run("thaw")
-        assert machine.scripts_ran() == ran, position
+        told = machine.scripts_ran()
+        # A pre-script that has only just begun may end before it logs that it runs.
+        assert told == ran or (position == IN_PRE and told == NOT_BEGUN), position
         if ran:
             names = [one["name"] for one in machine.report()["errors"]]
             assert names == ([] if error is None else [error]), position
@@ -166,7 +170,7 @@ def test_an_engine_killed_at_hundreds_of_places_leaves_nothing_at_rest(
 
 def session_with_a_death(machine: Box, whom: slice, after_s: float) -> bool:
     """Run a session and kill guards of it; whether that ended it, or its window, early."""
-    process = machine.start(*EXEC)
+    process = machine.start(*WITH_A_WINDOW_TO_HIT)
     wait_until(lambda: len(machine.guards()) == 2 or process.poll() is not None)
     victims = machine.guards()[whom]
     time.sleep(after_s)
@@ -191,7 +195,7 @@ def kill_at_moments(machine: Box, whom: slice, number: int) -> int:
     randomly = random.Random(number)  # noqa: S311 - moments, not secrets
     hit = 0
     for _ in range(number):
-        hit += session_with_a_death(machine, whom, randomly.uniform(0.0, 0.1))
+        hit += session_with_a_death(machine, whom, randomly.uniform(0.0, 0.3))
         assert_ended_well(machine)
     return hit
 
