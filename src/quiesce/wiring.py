@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ from quiesce.system.deadline import Deadline
 from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
+from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores.directory import DirectoryStore
 
 if TYPE_CHECKING:
@@ -159,6 +160,15 @@ def prune(
     limit = env.settings.retention.limit_percent if limit_percent is None else limit_percent
     prune_job.check(planned, limit_percent=limit)
     return prune_job.apply(maintenance, planned, progress=progress)
+
+
+def scrub(
+    env: Environment, budget: Budget, *, opens: bool, progress: Progress
+) -> tuple[Scrubbed, ...]:
+    """Read the vault's packs back as far as *budget* goes; with *opens* chunk by chunk."""
+    store = _store(env.vault_url)
+    clock = Clock(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", time.monotonic)
+    return Scrub(store, Vault.open(store), clock, opens=opens).run(budget, progress)
 
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:

@@ -24,6 +24,7 @@ from quiesce.cli.commands import (
     show,
     supervise,
     vault,
+    vault_scrub,
 )
 from quiesce.cli.context import Common, global_options
 from quiesce.cli.output import Output
@@ -75,6 +76,9 @@ for command in (
     supervise.supervise,
 ):
     quiesce.add_command(command)
+
+for command_of_vault in (vault_scrub.check, vault_scrub.scrub):
+    vault.vault.add_command(command_of_vault)
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ from quiesce import __version__
 from quiesce.errors import QuiesceError
 from quiesce.model.point import PointSummary
 from quiesce.policy.changes import reason_against
-from quiesce.vault import adoption, selecting
+from quiesce.vault import adoption, ledger, selecting
 from quiesce.vault.copying import ChunkIndex, DiskCopy
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import entry as entries
@@ -72,6 +72,7 @@ class WritingSession:
         self._packs = packs
         self._base = base
         self._copies: list[DiskCopy] = []
+        self._damaged = ledger.damaged(store, domain.name)
         self._index = ChunkIndex()
         self._tables = PackTables(store, domain.name, packs.vault_id, usable=self._is_usable)
         found = adoption.packs_in_store(store, domain.name, self._owned_sids())
@@ -161,9 +162,11 @@ class WritingSession:
         return self._domain.state.owned_sids(self.sid)
 
     def _is_usable(self, pack: PackName) -> bool:
-        # What left the lists meanwhile may be deleted at any time; it is stored again.
+        # What left the lists meanwhile may be deleted at any time; it is stored again, and so is
+        # what a scrub found damaged.
         state = self._domain.state
-        return pack in state.lists or state.owner(pack.sid) == self.sid
+        is_ours = pack in state.lists or state.owner(pack.sid) == self.sid
+        return is_ours and pack not in self._damaged
 
     def _learn_base(self) -> None:
         """Put what the point before has into the index, once."""

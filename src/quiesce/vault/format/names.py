@@ -12,6 +12,7 @@ from quiesce.errors import QuiesceError
 
 VAULT_NAME: Final = "vault.json"
 DOMAINS_PREFIX: Final = "domains/"
+SCRUB_PREFIX: Final = "scrub/"
 DATA: Final = "d"
 META: Final = "m"
 
@@ -94,6 +95,11 @@ def log_name(domain: str, number: int) -> str:
 def packs_prefix(domain: str, sid: str) -> str:
     """Return what the names of the packs of session *sid* begin with."""
     return f"{DOMAINS_PREFIX}{domain}/packs/{sid}/"
+
+
+def ledger_prefix(domain: str) -> str:
+    """Return what the names of the records of the domain's scrubs begin with."""
+    return f"{SCRUB_PREFIX}{domain}/"
 
 
 def pack_name(domain: str, pack: PackName) -> str:
