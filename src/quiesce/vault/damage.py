@@ -36,8 +36,8 @@ class DiskDamage:
 class PointDamage:
     """A point that damaged packs are part of.
 
-    *created_at* is None where it cannot be read. *disks* are those that have lost something, empty
-    where nothing is lost because a second copy has it; None where that cannot be told, and *why*.
+    *created_at* is None where it cannot be read. *disks* are those that have lost something: none
+    where a second copy has it; None where that cannot be told, and *why*.
     """
 
     sid: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -323,15 +324,17 @@ def test_what_is_purged_and_deleted_meanwhile_is_no_damage(box: Box) -> None:
             return box.store.size(name)
 
         def get(self, name: str, start_bytes: int = 0, length_bytes: int | None = None) -> bytes:
-            if "/packs/" in name and domain.state.points:
-                for sid in list(domain.state.points):
-                    decisions.forget(domain, sid)
-                    domain.append(partial(purge_on, sid))
-                box.store.delete(box.packs("d") + box.packs("m"))
+            with lock:
+                if "/packs/" in name and domain.state.points:
+                    for sid in list(domain.state.points):
+                        decisions.forget(domain, sid)
+                        domain.append(partial(purge_on, sid))
+                    box.store.delete(box.packs("d") + box.packs("m"))
             return box.store.get(name, start_bytes, length_bytes)
 
     domain = box.vault.domains()[0]
     domain.refresh()
+    lock = threading.Lock()
 
     assert box.scrub(store=Purging(box.store)).is_whole
     assert ledger.damaged(box.store, "web1") == {}

@@ -182,7 +182,7 @@ def _point_lines(point: PointDamage) -> Iterator[str]:
         yield f"  [red]lost[/]     {name}: {shown(point.why)}"
         return
     if not point.disks:
-        yield f"  whole    {name}: what is damaged there is elsewhere too"
+        yield f"  whole    {name}: nothing of it is lost"
     for disk in point.disks:
         lost = sum(extent.length_bytes for extent in disk.lost)
         yield f"  [red]lost[/]     {name}: {size(lost)} of disk {shown(disk.name)}"
