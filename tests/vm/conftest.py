@@ -13,6 +13,7 @@ from quiesce.demo.accelerator import choose_accelerator
 from quiesce.demo.image import Image, cache_directory, guest_program, prepare_image
 from quiesce.demo.vm import Vm, VmDisk, create_overlay, running
 from quiesce.system.deadline import Deadline
+from vm.scene import Scene, idle_vm, protected_vm
 
 _IMAGE_S = 280
 _BOOT_S = 240
@@ -109,6 +110,29 @@ def machines(image: Image, accelerator: str, request: pytest.FixtureRequest) -> 
     made = Machines(image, accelerator, request.node.name)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def session_machines(image: Image, accelerator: str) -> Iterator[Machines]:
+    """As `machines`, for VMs that modules share."""
+    made = Machines(image, accelerator, "shared")
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def idle_scene(session_machines: Machines) -> Iterator[Scene]:
+    """The guest without PostgreSQL that modules share; each leaves it as it found it."""
+    with idle_vm(session_machines) as scene:
+        yield scene
+        scene.inside.close()  # where the machine was reset, another than it began with
+
+
+@pytest.fixture(scope="session")
+def postgresql_scene(session_machines: Machines) -> Iterator[Scene]:
+    """The guest with PostgreSQL that modules share; each leaves it as it found it."""
+    with protected_vm(session_machines) as scene:
+        yield scene
 
 
 @pytest.fixture(scope="module")

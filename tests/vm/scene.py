@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,6 @@ class Scene:
         self.monitor = monitor
         self.files = {path: inside.read(path) for path in _FILES}
         self.before = qemu_state(monitor)
-        self._spares = itertools.count()
 
     # The guest.
 
@@ -112,23 +110,22 @@ class Scene:
         if count == len([one for one in asked if not one["inserted"]["ro"]]):
             return
         if count == 2:
-            node = self._new_spare()
-            self.monitor("device_add", driver="virtio-blk-pci", id="spare", drive=node)
+            image = self.vm.directory / "spare.raw"
+            image.write_bytes(bytes(_SPARE_BYTES))
+            file = {"driver": "file", "filename": str(image)}
+            self.monitor("blockdev-add", driver="raw", node_name="spare", file=file)
+            self.monitor("device_add", driver="virtio-blk-pci", id="spare", drive="spare")
         else:
             self.monitor("device_del", id="spare")
-            wait_until(lambda: "spare" not in self._devices(), "the disk to be gone")
+            wait_until(self._spare_is_gone, "the disk to be gone")
         self.before = qemu_state(self.monitor)
 
-    def _new_spare(self) -> str:
-        """A new disk's node; QEMU lets an old one go some time after its device."""
-        image = self.vm.directory / f"spare{next(self._spares)}.raw"
-        image.write_bytes(bytes(_SPARE_BYTES))
-        file = {"driver": "file", "filename": str(image)}
-        self.monitor("blockdev-add", driver="raw", node_name=image.stem, file=file)
-        return image.stem
-
-    def _devices(self) -> set[str]:
-        return {one["name"] for one in self.monitor("qom-list", path="/machine/peripheral")}
+    def _spare_is_gone(self) -> bool:
+        """Whether QEMU lets the node go, which it does some time after the device."""
+        with contextlib.suppress(AssertionError):
+            self.monitor("blockdev-del", node_name="spare")
+            return True
+        return False
 
     # Afterwards.
 

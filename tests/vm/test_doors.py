@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -10,13 +11,11 @@ import pytest
 
 from vm.inside import wait_until
 from vm.protected import NAME, ended
-from vm.scene import AGENT_CONF, GUEST, Scene, as_found, protected_vm
+from vm.scene import AGENT_CONF, GUEST, Scene, as_found
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
-
-    from vm.conftest import Machines
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -32,17 +31,11 @@ fsfreeze-hook=/usr/local/sbin/other hook
 ; the end"""
 
 
-@pytest.fixture(scope="module")
-def vm_scene(module_machines: Machines) -> Iterator[Scene]:
-    with protected_vm(module_machines) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(vm_scene: Scene) -> Iterator[Scene]:
-    with as_found(vm_scene):
-        vm_scene.configure()
-        yield vm_scene
+def scene(postgresql_scene: Scene) -> Iterator[Scene]:
+    with as_found(postgresql_scene):
+        postgresql_scene.configure()
+        yield postgresql_scene
 
 
 def forbid(scene: Scene, what: str) -> None:
@@ -57,6 +50,17 @@ def forbid(scene: Scene, what: str) -> None:
 def is_stopped(process: subprocess.Popen[str]) -> bool:
     with open(f"/proc/{process.pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0] == "T"
+
+
+def test_the_guest_has_two_file_systems_and_our_hook(scene: Scene) -> None:
+    scene.restore_files()
+    mounts = scene.inside.run("findmnt", "-rno", "TARGET,FSTYPE,SOURCE")
+    check = scene.inside.run(GUEST, "check", "--json")
+
+    assert "/ ext4 /dev/vda1" in mounts
+    assert "/var/lib/postgresql xfs /dev/vdb" in mounts
+    assert "fsfreeze-hook=" in (scene.inside.read(AGENT_CONF) or "")
+    assert json.loads(check)["expected"] == "application"
 
 
 def test_with_everything_allowed_the_level_is_application_with_the_guest_s_report(

@@ -16,12 +16,10 @@ from quiesce.demo.image import guest_program
 from quiesce.system.deadline import Deadline
 from tools.guest_program import with_a_flipped_bit
 from vm.inside import Inside, wait_until
-from vm.scene import AGENT_CONF, GUEST, Scene, as_found, idle_vm
+from vm.scene import AGENT_CONF, GUEST, Scene, as_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from vm.conftest import Machines
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -31,18 +29,11 @@ BOOT_S = 240.0
 DAMAGED = (3, "filesystem", ["IncorrectPluginhostFile"])
 
 
-@pytest.fixture(scope="module")
-def vm_scene(module_machines: Machines) -> Iterator[Scene]:
-    with idle_vm(module_machines) as scene:
-        yield scene
-        scene.inside.close()  # where the machine was reset, another than it began with
-
-
 @pytest.fixture
-def scene(vm_scene: Scene) -> Iterator[Scene]:
-    with as_found(vm_scene):
-        vm_scene.configure()
-        yield vm_scene
+def scene(idle_scene: Scene) -> Iterator[Scene]:
+    with as_found(idle_scene):
+        idle_scene.configure()
+        yield idle_scene
 
 
 def flip(scene: Scene) -> None:

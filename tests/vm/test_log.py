@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vm.inside import wait_until
-from vm.scene import Scene, as_found, idle_vm
+from vm.scene import Scene, as_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from vm.conftest import Machines
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 LOG = "/var/log/quiesce/quiesce-guest.log"
 
 
-@pytest.fixture(scope="module")
-def vm_scene(module_machines: Machines) -> Iterator[Scene]:
-    with idle_vm(module_machines) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(vm_scene: Scene) -> Iterator[Scene]:
-    with as_found(vm_scene):
-        vm_scene.configure()
-        yield vm_scene
+def scene(idle_scene: Scene) -> Iterator[Scene]:
+    with as_found(idle_scene):
+        idle_scene.configure()
+        yield idle_scene
 
 
 def entries(scene: Scene) -> list[dict[str, str]]:

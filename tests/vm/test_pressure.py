@@ -27,7 +27,7 @@ DEADLINE_S = 8
 EATER = """\
 import time
 
-LEAST_KIB = 12 * 1024
+LEAST_KIB = 24 * 1024
 
 
 def available_kib():
@@ -43,7 +43,7 @@ while True:
         file.write(str(len(eaten)))
     with open("/proc/sys/vm/drop_caches", "w") as file:
         file.write("3")
-    time.sleep(0.1)
+    time.sleep(0.5)
 """
 # Killed for want of memory it begins again.
 EAT = (

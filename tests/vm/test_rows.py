@@ -18,13 +18,12 @@ import pytest
 from vm import rows
 from vm.inside import wait_until
 from vm.protected import NAME, Ended, ended
-from vm.scene import AGENT_CONF, Scene, idle_vm
+from vm.scene import AGENT_CONF, Scene
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
-    from vm.conftest import Machines
     from vm.rows import Row
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
@@ -34,6 +33,7 @@ truncate -s 16M /var/second
 mkfs.ext4 -q /var/second
 mount -o loop /var/second {rows.SECOND}
 """
+NO_SECOND_FILE_SYSTEM = f"umount {rows.SECOND} && rm /var/second"
 GO = "/run/go"
 HELD = "/run/held"
 NAMES = {
@@ -52,10 +52,13 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def vm_scene(module_machines: Machines) -> Iterator[Scene]:
-    with idle_vm(module_machines) as scene:
-        scene.inside.sh(SECOND_FILE_SYSTEM)
-        yield scene
+def vm_scene(idle_scene: Scene) -> Iterator[Scene]:
+    idle_scene.inside.sh(SECOND_FILE_SYSTEM)
+    yield idle_scene
+    idle_scene.restore_files()
+    idle_scene.set_disks(1)
+    gone = ("/bin/sh", "-c", NO_SECOND_FILE_SYSTEM)
+    wait_until(lambda: idle_scene.inside.status(*gone)[0] == 0, "the file system to be gone")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,7 @@ def agent(vm_scene: Scene, request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="module")
 def kept(vm_scene: Scene) -> Iterator[list[str]]:
     """The ids of the recovery points that there have to be in the end."""
-    ids: list[str] = []
+    ids = [point["id"] for point in vm_scene.protected.points()]
     yield ids
     assert [point["id"] for point in vm_scene.protected.points()] == ids
 
@@ -108,7 +111,7 @@ def stay_too_long(scene: Scene) -> None:
 
 
 def be_thawed_by_another(scene: Scene) -> None:
-    scene.inside.run("fsfreeze", "-u", rows.SECOND)
+    scene.inside.run("fsfreeze", "-u", "/")
 
 
 def lose_the_guards(scene: Scene) -> None:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vm.scene import GUEST, Scene, as_found, idle_vm
+from vm.scene import GUEST, Scene, as_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from vm.conftest import Machines
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -31,16 +29,10 @@ signal.pause()
 LEFT = "cat /sys/fs/cgroup/quiesce-script-*/cgroup.procs 2>/dev/null"
 
 
-@pytest.fixture(scope="module")
-def vm_scene(module_machines: Machines) -> Iterator[Scene]:
-    with idle_vm(module_machines) as scene:
-        yield scene
-
-
 @pytest.fixture
-def scene(vm_scene: Scene) -> Iterator[Scene]:
-    with as_found(vm_scene):
-        yield vm_scene
+def scene(idle_scene: Scene) -> Iterator[Scene]:
+    with as_found(idle_scene):
+        yield idle_scene
 
 
 def run(scene: Scene, *command: str) -> tuple[int, dict[str, Any]]:

@@ -13,12 +13,11 @@ import pytest
 
 import quiesce
 from quiesce.system import ulid
-from vm.inside import Inside, booted, wait_until
+from vm.inside import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vm.conftest import Machines
+    from vm.inside import Inside
+    from vm.scene import Scene
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -79,11 +78,11 @@ def _host_set() -> str:
 
 
 @pytest.fixture(scope="module")
-def inside(module_machines: Machines) -> Iterator[Inside]:
-    with booted(module_machines) as (_vm, inside):
-        unpack = f"mkdir -p {_PLACE} && base64 -d | tar xz -C {_PLACE}"
-        inside.run("/bin/sh", "-c", unpack, stdin=_host_set())
-        yield inside
+def inside(postgresql_scene: Scene) -> Inside:
+    inside = postgresql_scene.inside
+    unpack = f"mkdir -p {_PLACE} && base64 -d | tar xz -C {_PLACE}"
+    inside.run("/bin/sh", "-c", unpack, stdin=_host_set())
+    return inside
 
 
 @pytest.fixture
