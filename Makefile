@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 RUN_PACKAGES := python3-venv python3-libnbd qemu-system-x86 qemu-utils \
 	mmdebstrap grub-pc-bin grub-common e2fsprogs xfsprogs fuse3
-DEV_PACKAGES := btrfs-progs mandoc nbdkit shellcheck strace systemd util-linux
+DEV_PACKAGES := btrfs-progs mandoc nbdkit nodejs npm shellcheck strace systemd util-linux
 
 GUEST_SET := src/quiesce/errors.py src/quiesce/error_table.py src/quiesce/catalogue.py src/quiesce/values.py \
 	src/quiesce/system src/quiesce/model src/quiesce/guest
