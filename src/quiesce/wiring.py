@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from quiesce import config
 from quiesce.channel.qga import Qga
@@ -34,7 +34,7 @@ from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
-from quiesce.vault.stores.directory import DirectoryStore
+from quiesce.vault.stores import address, probing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
     from quiesce.jobs.undo import Recovered
     from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
-    from quiesce.ports import BlockWriter, Guard, MachineFacts, Progress
+    from quiesce.ports import BlockWriter, Guard, MachineFacts, Progress, PrunableStore
     from quiesce.vault.collecting import Collected
     from quiesce.vault.format.entry import Hold
     from quiesce.vault.maintenance import Planned
+    from quiesce.vault.stores.probing import Probed
 
 _THAW_S = 8.0
 
@@ -102,10 +103,15 @@ def environment(settings_path: Path | None, vault_url: str | None) -> Environmen
     return Environment(settings, state_dir, url)
 
 
-def create_vault(env: Environment) -> str:
-    """Make a vault without encryption; return its URL. Raises VaultExists, VaultUnavailable."""
-    Vault.create(_store(env.vault_url))
-    return env.vault_url
+def create_vault(env: Environment) -> Probed:
+    """Make a vault without encryption; return what its store was found to do.
+
+    Raises QuiesceError VaultUnsupported where that is too little, VaultExists, VaultUnavailable.
+    """
+    store = _store(env.vault_url)
+    probed = probing.probe(store, ulid.new())
+    Vault.create(store)
+    return probed
 
 
 def open_vault(env: Environment) -> Vault:
@@ -232,8 +238,9 @@ def _disks(settings: MachineSettings, given: MachineOptions, scratch: Path) -> D
 
 
 def _refuse_vault_on_disk(env: Environment, scratch: Path, facts: MachineFacts) -> None:
-    if urlsplit(env.vault_url).scheme == "file":
-        carriers.refuse_on_disk("vault", _directory(env.vault_url), facts.places)
+    directory = address.parse(env.vault_url).directory
+    if directory is not None:
+        carriers.refuse_on_disk("vault", directory, facts.places)
     carriers.refuse_on_disk("scratch", scratch, facts.places)
 
 
@@ -308,15 +315,8 @@ def _make_directory(directory: Path) -> None:
         raise QuiesceError("RestoreFailed", message) from exc
 
 
-def _store(url: str) -> DirectoryStore:
-    return DirectoryStore(_directory(url))
-
-
-def _directory(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-        raise QuiesceError("VaultUnsupported", f"{url} is not a file:///PATH URL")
-    return Path(unquote(parts.path))
+def _store(url: str) -> PrunableStore:
+    return address.open_store(url, os.environ)
 
 
 def _machine_settings(settings: Settings, name: str, given: MachineOptions) -> MachineSettings:

@@ -21,7 +21,12 @@ T = TypeVar("T")
 
 _GLOBAL = (
     click.option("--config", type=click.Path(path_type=Path), help="Settings file."),
-    click.option("--vault", metavar="URL", envvar="QUIESCE_VAULT", help="Vault, as file:///PATH."),
+    click.option(
+        "--vault",
+        metavar="URL",
+        envvar="QUIESCE_VAULT",
+        help="Vault: file:///PATH, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     click.option("--quiet", is_flag=True, help="Only the answer and errors."),
 )

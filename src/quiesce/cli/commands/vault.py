@@ -8,6 +8,7 @@ import click
 
 from quiesce import wiring
 from quiesce.cli.context import begin, verb
+from quiesce.cli.output import shown
 from quiesce.errors import ExitStatus, QuiesceError
 
 if TYPE_CHECKING:
@@ -28,9 +29,23 @@ def init(common: Common, *, no_encryption: bool) -> ExitStatus:
     """Make a new, empty vault."""
     if not no_encryption:
         raise QuiesceError("EncryptionUnavailable", "this version makes no encrypted vaults yet")
-    url = wiring.create_vault(begin(common))
+    environment = begin(common)
+    probed = wiring.create_vault(environment)
+    url = environment.vault_url
     common.output.say("[yellow]this vault is NOT encrypted[/]: whoever can read it, reads all")
+    may = "may delete" if probed.may_delete else "may not delete (prune needs others)"
     common.output.answer(
-        {"schema": "quiesce.vault/1", "url": url, "encrypted": False}, f"made the vault {url}"
+        {
+            "schema": "quiesce.vault/1",
+            "url": url,
+            "encrypted": False,
+            "store": {
+                "conditional_create": True,
+                "list_after_write": True,
+                "may_delete": probed.may_delete,
+            },
+        },
+        f"made the vault {shown(url)}",
+        f"its store creates only what is not there, lists what was just written; we {may}",
     )
     return ExitStatus.DONE

@@ -16,11 +16,15 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from quiesce.errors import QuiesceError
 from quiesce.vault.stores.blobs import is_name
 from quiesce.vault.stores.bucket import BucketStore
+from quiesce.vault.stores.directory import DirectoryStore
+from quiesce.vault.stores.retrying import RetryingStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obstore.store import ClientConfig, ObjectStore
+
+    from quiesce.ports import PrunableStore
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,253}")
 _USE: Final = "use file:///PATH, s3://BUCKET/PREFIX, az://CONTAINER/PREFIX or gs://BUCKET/PREFIX"
@@ -86,6 +90,18 @@ def parse(url: str) -> Address:
     ):
         raise QuiesceError("VaultUnsupported", f"{url:.200} names no vault", action=_USE)
     return Address(parts.scheme, parts.netloc, prefix)
+
+
+def open_store(url: str, environment: Mapping[str, str]) -> PrunableStore:
+    """Return the store at *url*; a bucket's asks again where a failure may pass.
+
+    Nothing is asked of it yet. Raises as `parse` and `open_bucket`.
+    """
+    address = parse(url)
+    directory = address.directory
+    if directory is not None:
+        return DirectoryStore(directory)
+    return RetryingStore(open_bucket(address, environment))
 
 
 def open_bucket(address: Address, environment: Mapping[str, str]) -> BucketStore:

@@ -1,0 +1,106 @@
+"""A disk goes into a bucket through the real program, and comes back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from quiesce import config
+from quiesce.cli.main import main
+from vault_box import pattern
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from object_stores import ObjectStoreServer
+
+pytestmark = pytest.mark.integration
+
+MIB = 1 << 20
+
+
+class Program:
+    """The program with a vault in a bucket that is still empty."""
+
+    def __init__(self, root: Path, url: str, capfd: pytest.CaptureFixture[str]) -> None:
+        self._settings = root / "quiesce.toml"
+        self._settings.write_text("[retention]\nkeep_last = 1\nundelete_days = 0\n")
+        self._root = root
+        self._url = url
+        self._capfd = capfd
+        self.said = ""
+
+    def run(self, *arguments: str, status: int = 0) -> dict[str, Any]:
+        common = ("--config", str(self._settings), "--vault", self._url, "--json")
+        found = main([*common, *arguments])
+        said = self._capfd.readouterr()
+        self.said += said.out + said.err
+        assert found == status, said.out + said.err
+        return json.loads(said.out)
+
+    def back_up(self, disk: Path) -> dict[str, Any]:
+        (run,) = self.run("backup", "old1", "--disk", str(disk))["runs"]
+        return run
+
+    def restore(self, point: str) -> bytes:
+        target = self._root / f"out-{len(self.said)}"
+        self.run("restore", point, "--to", str(target))
+        (restored,) = target.iterdir()
+        return restored.read_bytes()
+
+
+@pytest.fixture(params=["s3_server", "azure_server"])
+def program(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Program:
+    server: ObjectStoreServer = request.getfixturevalue(request.param)
+    for name, value in {**server.environment, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(config, "state_directory", lambda: tmp_path / "state")
+    return Program(tmp_path, server.url(), capfd)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A disk with a file system that was unmounted cleanly."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for number in range(12):
+        (files / f"{number}.bin").write_bytes(pattern(number, MIB))
+    path = tmp_path / "old1.img"
+    command = ["mkfs.ext4", "-q", "-d", files, path, "40M"]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def test_a_disk_is_backed_up_to_a_bucket_and_restored_from_it(program: Program, disk: Path) -> None:
+    made = program.run("vault", "init", "--no-encryption")
+    assert made["store"] == {
+        "conditional_create": True,
+        "list_after_write": True,
+        "may_delete": True,
+    }
+    assert program.run("vault", "init", "--no-encryption", status=6)["error"]["name"] == (
+        "VaultExists"
+    )
+    first = program.back_up(disk)
+    before = disk.read_bytes()
+    with disk.open("r+b") as file:
+        file.seek(20 * MIB)
+        file.write(pattern(99, 3 * MIB))
+    second = program.back_up(disk)
+
+    assert second["disks"][0]["new_bytes"] < 5 * MIB < first["disks"][0]["new_bytes"]
+    assert program.restore(first["point"]["id"]) == before
+    assert program.restore("old1@latest") == disk.read_bytes()
+    program.run("prune", "--limit", "100")
+    program.run("prune")
+    assert [point["id"] for point in program.run("points")["points"]] == [second["point"]["id"]]
+    assert program.restore("old1@latest") == disk.read_bytes()
+    assert not any(secret in program.said for secret in ("keeper-secret", "Eby8vdM02x"))
