@@ -141,8 +141,8 @@ def test_a_header_that_is_none(program):
 
 
 def test_a_vault_in_a_place_of_another_kind(program):
-    assert program.run("--vault", "s3://bucket", "points").returncode == 6
-    program.expect(6, "VaultUnsupported", "points", "--vault", "s3://bucket")
+    assert program.run("--vault", "ftp://host/vault", "points").returncode == 6
+    program.expect(6, "VaultUnsupported", "points", "--vault", "ftp://host/vault")
 
 
 def test_a_vault_is_made_once(program):

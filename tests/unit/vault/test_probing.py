@@ -67,11 +67,13 @@ def test_a_store_that_does_everything_is_left_as_it_was() -> None:
     ],
 )
 def test_a_store_that_does_too_little_is_refused_by_name(kind: type[MemoryStore], why: str) -> None:
+    store = kind()
     with pytest.raises(QuiesceError, match=why) as caught:
-        probe(kind(), "1")
+        probe(store, "1")
 
     assert caught.value.name == "VaultUnsupported"
     assert "conditional writes" in caught.value.action
+    assert list(MemoryStore.list(store, "")) == []
 
 
 def test_who_may_not_delete_may_make_a_vault() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -32,12 +33,18 @@ def probe(store: PrunableStore, token: str) -> Probed:
     what is missing, where the store overwrites, lets several creators of a name win, does not list
     what was just written, or returns something else; and what the store raises.
     """
-    first, raced = f"probe/{token}-first", f"probe/{token}-raced"
-    _probe_creation(store, first)
-    _probe_race(store, raced)
-    if set(store.list("probe/")).issuperset({first, raced}):
-        return Probed(_may_delete(store, [first, raced]))
-    raise _refusal("it does not list what was just written (no list after write)")
+    names = [f"probe/{token}-first", f"probe/{token}-raced"]
+    may_delete = False
+    try:
+        _probe_creation(store, names[0])
+        _probe_race(store, names[1])
+        if not set(store.list("probe/")).issuperset(names):
+            raise _refusal("it does not list what was just written (no list after write)")
+    finally:
+        with suppress(QuiesceError):
+            store.delete(names)
+            may_delete = True
+    return Probed(may_delete)
 
 
 def _probe_creation(store: PrunableStore, name: str) -> None:
@@ -55,16 +62,6 @@ def _probe_race(store: PrunableStore, name: str) -> None:
         won = list(pool.map(lambda content: store.create(name, content), contents))
     if won.count(True) != 1 or store.get(name) != contents[won.index(True)]:
         raise _refusal("it tells several that they have created a name (no conditional create)")
-
-
-def _may_delete(store: PrunableStore, names: list[str]) -> bool:
-    try:
-        store.delete(names)
-    except QuiesceError as exc:
-        if exc.name != "VaultUnavailable":
-            raise
-        return False
-    return True
 
 
 def _refusal(why: str) -> QuiesceError:
