@@ -30,7 +30,9 @@ from quiesce.providers.disks import Disks
 from quiesce.providers.qemu import Qemu
 from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
+from quiesce.vault import measuring
 from quiesce.vault.collecting import Terms
+from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from quiesce.vault.collecting import Collected
     from quiesce.vault.format.entry import Hold
     from quiesce.vault.maintenance import Planned
+    from quiesce.vault.measuring import DomainSize
     from quiesce.vault.stores.probing import Probed
 
 _THAW_S = 8.0
@@ -175,6 +178,15 @@ def scrub(
     store = _store(env.vault_url)
     clock = Clock(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", time.monotonic)
     return Scrub(store, Vault.open(store), clock, opens=opens).run(budget, progress)
+
+
+def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
+    """Return what points, machines and domains take in the vault."""
+    store = _store(env.vault_url)
+    return tuple(
+        measuring.measure(store, look(store, domain), progress)
+        for domain in Vault.open(store).domains()
+    )
 
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:

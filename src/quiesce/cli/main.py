@@ -25,6 +25,7 @@ from quiesce.cli.commands import (
     supervise,
     vault,
     vault_scrub,
+    vault_stats,
 )
 from quiesce.cli.context import Common, global_options
 from quiesce.cli.output import Output
@@ -77,7 +78,7 @@ for command in (
 ):
     quiesce.add_command(command)
 
-for command_of_vault in (vault_scrub.check, vault_scrub.scrub):
+for command_of_vault in (vault_scrub.check, vault_scrub.scrub, vault_stats.stats):
     vault.vault.add_command(command_of_vault)
 
 

@@ -1,4 +1,4 @@
-"""Check and scrub through the real program, on a real directory with real damage."""
+"""Check, scrub and stats through the real program, on a real directory with real damage."""
 
 from __future__ import annotations
 
@@ -122,3 +122,18 @@ def test_a_wrong_budget_is_refused(program: Program, wrong: str) -> None:
 @pytest.mark.parametrize("right", ["1h", "90 min", "2.5GiB", "30s"])
 def test_a_budget_is_time_or_bytes(program: Program, right: str) -> None:
     assert program.json("vault", "scrub", "--budget", right)["whole"]
+
+
+def test_what_points_and_machines_take_is_told(program: Program) -> None:
+    program.back_up()
+    (domain,) = program.json("vault", "stats")["domains"]
+    (machine,) = domain["machines"]
+    told = program.run("vault", "stats")
+
+    assert machine["unique_bytes"] == len(DISK)
+    assert [point["size"]["unique_bytes"] for point in machine["points"]] == [len(DISK)] * 2
+    assert machine["logical_bytes"] == 2 * len(DISK)
+    assert 3 * CHUNK < machine["compressed_bytes"] < machine["stored_bytes"] < len(DISK)
+    assert domain["dead_bytes"] == {"in_dead_packs": 0, "in_live_packs": 0}
+    assert "together" in told
+    assert "0 B of it dead" in told
