@@ -12,8 +12,8 @@ from quiesce.errors import QuiesceError
 from quiesce.guest.checking.interpreter import Interpreter, interpreter_of
 from quiesce.guest.filesystems.freezer import open_mount
 from quiesce.guest.installation import install
-from quiesce.guest.logs import aside, log_file, reports
-from quiesce.guest.processes import locking
+from quiesce.guest.logs import log_file, reports
+from quiesce.guest.processes import aside, locking
 from quiesce.guest.record import journal
 from quiesce.guest.shipped import hookfile
 from quiesce.values import dataclass

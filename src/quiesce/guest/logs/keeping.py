@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
-from quiesce.guest.logs import aside, log, log_file, log_lines, reports
+from quiesce.guest.logs import log, log_file, log_lines, reports
+from quiesce.guest.processes import aside
 from quiesce.values import replace
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 Everything else about a session lies on /run, which is gone with the machine; the applications that
 were held may not be (a stopped service that was disabled, a lock file, a replica told to pause).
-Written once, never while something is frozen, and taken away when everything is released.
+Written once, never while something is frozen, and taken away when everything is released. Both are
+done aside: the disk may be one that somebody else has frozen, and a session does not wait for it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from quiesce.catalogue import mark, phrase
 from quiesce.guest.configuration import trust
+from quiesce.guest.processes import aside
 from quiesce.guest.record import record
 from quiesce.guest.record.record import Held
 from quiesce.system.files import replace_durably
@@ -32,6 +34,8 @@ FILE = "/var/lib/quiesce/session.json"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MOST_BYTES = 1024 * 1024
 _ROOM_BYTES = 64 * 1024
+_WRITE_S = 5.0
+_CLEAR_S = 2.0
 _NOT_ROOTS = mark("{place} is not root's alone")
 _WARNING = mark(
     "{file}: {reason}; if the machine goes down while an application is held,"
@@ -40,13 +44,18 @@ _WARNING = mark(
 
 
 def provide(current: Record, plugins: Sequence[Plugin]) -> None:
-    """Put down that all *plugins* are about to be held, in this order; a warning if that fails."""
+    """Put down that all *plugins* are about to be held, in this order.
+
+    A warning where that fails, or takes more than 5 s; what comes later is taken away again.
+    """
     held = [Held(plugin.source, plugin.post, "failed") for plugin in plugins]
     document = {"record": replace(current, held=held).to_json()}
+    data = json.dumps({**document, "boot_id": _boot_id()}).encode()
     try:
-        _write(json.dumps({**document, "boot_id": _boot_id()}).encode())
+        losses = aside.ask(lambda: _losses(data), limit_s=_WRITE_S, take_back=_remove)
     except OSError as exc:
-        current.warnings.append(_warning(str(exc.strerror)))
+        losses = [str(exc.strerror)]
+    current.warnings += [_warning(reason) for reason in losses]
 
 
 def read() -> Record | None:
@@ -68,9 +77,10 @@ def read() -> Record | None:
 
 
 def clear() -> None:
-    """Say that everything is released."""
-    with contextlib.suppress(OSError):  # at worst it is released once more
-        os.unlink(FILE)
+    """Say that everything is released; where that takes more than 2 s it is said later."""
+    if os.path.lexists(FILE):
+        with contextlib.suppress(OSError):  # at worst it is released once more
+            aside.ask(_remove, limit_s=_CLEAR_S)
 
 
 def obstacle() -> str | None:
@@ -86,6 +96,20 @@ def obstacle() -> str | None:
     if space.f_bavail * space.f_frsize < _ROOM_BYTES:
         return _warning(phrase("{place} is full", place=place))
     return None
+
+
+def _remove() -> list[str]:
+    with contextlib.suppress(OSError):  # at worst it is released once more
+        os.unlink(FILE)
+    return []
+
+
+def _losses(data: bytes) -> list[str]:
+    try:
+        _write(data)
+    except OSError as exc:
+        return [str(exc.strerror)]
+    return []
 
 
 def _write(data: bytes) -> None:

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 _MOST_BYTES = 64 * 1024
 
 
-def ask(work: Callable[[], list[str]], *, limit_s: float) -> list[str]:
+def ask(
+    work: Callable[[], list[str]], *, limit_s: float, take_back: Callable[[], object] | None = None
+) -> list[str]:
     """Return what *work* returns, which it may take *limit_s* for.
 
     Where no process can be made it is done here. Raises OSError where it was not done in time, or
-    its process died; it may still be done later then.
+    its process died; it may still be done later then, and *take_back* is called after it.
     """
     reader, writer = os.pipe()
     try:
-        fork_detached(lambda: _answer(work, writer), keep={writer})
+        fork_detached(lambda: _answer(work, writer, take_back), keep={writer})
     except OSError:
         os.close(reader)
         return work()
@@ -42,5 +44,12 @@ def ask(work: Callable[[], list[str]], *, limit_s: float) -> list[str]:
     return told
 
 
-def _answer(work: Callable[[], list[str]], writer: int) -> None:
-    os.write(writer, json.dumps(work()).encode())
+def _answer(
+    work: Callable[[], list[str]], writer: int, take_back: Callable[[], object] | None
+) -> None:
+    told = json.dumps(work()).encode()
+    try:
+        os.write(writer, told)
+    except BrokenPipeError:  # nobody waits any more
+        if take_back is not None:
+            take_back()
