@@ -39,7 +39,8 @@ def run(arguments: Namespace) -> int:
     order = orders.order_from(arguments, door="exec")
     stdout = 2 if arguments.json else 1
     ended = whole.run(order, lambda: CommandSnapshot(argv, session=order.session, stdout=stdout))
-    whole.show(arguments, ended, output.story(ended.report.to_json()))
-    if ended.decision.discard:
-        output.remark(phrase("this snapshot must not be used"))
+    with output.as_far_as_it_goes():
+        whole.show(arguments, ended, output.story(ended.report.to_json()))
+        if ended.decision.discard:
+            output.remark(phrase("this snapshot must not be used"))
     return int(ended.decision.exit_status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
@@ -12,6 +12,7 @@ from quiesce.guest.session import recovery, session
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Mapping
 
 _EXAMPLES = """\
 examples:
@@ -38,13 +39,18 @@ def run(arguments: Namespace) -> int:
     except QuiesceError as exc:
         answer = session.without_guard(order, exc)
     told = {"held": answer.held, **answer.told}
-    if arguments.json:
-        output.document(told)
-    else:
-        if left is not None:
-            output.remark(phrase("ended session {session}, which had died", session=left))
-        state = phrase("at rest" if answer.held else "not at rest: everything is released")
-        output.line(f"{state} · {told['reached']} · session {told['session']}")
-        for name in told["errors"]:
-            output.remark("  " + phrase("{name}: see quiesce-guest report", name=name))
+    with output.as_far_as_it_goes():
+        if arguments.json:
+            output.document(told)
+        else:
+            _tell(told, left)
     return int(told["exit_status"])
+
+
+def _tell(told: Mapping[str, Any], left: str | None) -> None:
+    if left is not None:
+        output.remark(phrase("ended session {session}, which had died", session=left))
+    state = phrase("at rest" if told["held"] else "not at rest: everything is released")
+    output.line(f"{state} · {told['reached']} · session {told['session']}")
+    for name in told["errors"]:
+        output.remark("  " + phrase("{name}: see quiesce-guest report", name=name))

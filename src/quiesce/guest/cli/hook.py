@@ -36,8 +36,9 @@ def run(arguments: Namespace) -> int:
     if arguments.action == "announce":
         return _announce(arguments)
     status = answer(arguments.action)
-    if arguments.json:
-        output.document({"exit_status": status})
+    with output.as_far_as_it_goes():
+        if arguments.json:
+            output.document({"exit_status": status})
     return status
 
 

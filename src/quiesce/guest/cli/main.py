@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from quiesce import __version__
 from quiesce.catalogue import phrase, translation
 from quiesce.errors import ExitStatus, QuiesceError
-from quiesce.guest.cli import hook
+from quiesce.guest.cli import hook, output
 from quiesce.guest.filesystems.mounts import NotAMountPointError
+from quiesce.guest.processes import caller
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -48,6 +49,7 @@ refused, 5 the snapshot failed, 9 busy, 10 nothing there, 130 interrupted
 
 def run() -> None:
     """Run the program and exit."""
+    caller.put_right()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what it cannot show is shown as its number
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
@@ -129,10 +131,12 @@ def parser_for(argv: Sequence[str]) -> ArgumentParser:
 
 def _say(argv: Sequence[str], name: str, message: str, action: str, status: int) -> int:
     then = phrase("next: {action}", action=action)
-    print(f"quiesce-guest: {name}: {message}\n  {then}", file=sys.stderr)  # noqa: T201 - the end
+    output.remark(f"quiesce-guest: {name}: {message}")
+    output.remark(f"  {then}")
     if "--json" in argv[: argv.index("--") if "--" in argv else None]:
         error = {"name": name, "message": message, "action": action, "exit_status": int(status)}
-        print(json.dumps({"error": error}))  # noqa: T201 - the one document on stdout
+        with output.as_far_as_it_goes():
+            print(json.dumps({"error": error}))  # noqa: T201 - the one document on stdout
     return int(status)
 
 

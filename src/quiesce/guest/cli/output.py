@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,21 @@ from quiesce.catalogue import phrase
 from quiesce.guest.logs.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+
+@contextlib.contextmanager
+def as_far_as_it_goes() -> Iterator[None]:
+    """Print in this context what was done: where it cannot be printed, what was done still counts.
+
+    The program exits with what it would have exited with; nothing more is printed on stdout then.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as exc:
+        _lead_nowhere(1)
+        remark(phrase("cannot print: {reason}", reason=exc.strerror))
 
 
 def document(content: Mapping[str, Any]) -> None:
@@ -24,8 +40,12 @@ def line(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print one line on stderr, for people."""
-    sys.stderr.write(printable(text) + "\n")
+    """Print one line on stderr, for people, where that can be done."""
+    try:
+        sys.stderr.write(printable(text) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _lead_nowhere(2)
 
 
 def ended(session: str | None) -> str:
@@ -63,3 +83,10 @@ def _step(step: Mapping[str, Any]) -> str:
 
 def _ms(seconds: float | None) -> str:
     return phrase("by the door") if seconds is None else f"{seconds * 1000:.1f} ms"
+
+
+def _lead_nowhere(descriptor: int) -> None:
+    """Throw away what is still to be printed, so that it fails nothing at the end either."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -37,12 +37,13 @@ def run(arguments: Namespace) -> int:
     session = recovery.recover_all()
     os.close(lock)
     report = _report_of(session)
-    if arguments.json:
-        output.document({"ended": session, "report": report})
-    else:
-        output.line(output.ended(session))
-        for text in () if report is None else output.story(report):
-            output.line(text)
+    with output.as_far_as_it_goes():
+        if arguments.json:
+            output.document({"ended": session, "report": report})
+        else:
+            output.line(output.ended(session))
+            for text in () if report is None else output.story(report):
+                output.line(text)
     return ExitStatus.DONE if report is None or _is_released(report) else ExitStatus.DEGRADED
 
 

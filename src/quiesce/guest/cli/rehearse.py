@@ -34,7 +34,8 @@ def run(arguments: Namespace) -> int:
     """Run one session without a snapshot."""
     order = orders.order_from(arguments, door=REHEARSAL)
     ended = whole.run(order, RehearsedSnapshot)
-    whole.show(arguments, ended, _told(ended.report.to_json()))
+    with output.as_far_as_it_goes():
+        whole.show(arguments, ended, _told(ended.report.to_json()))
     return int(ended.decision.exit_status)
 
 

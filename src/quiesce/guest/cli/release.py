@@ -51,11 +51,12 @@ def run(arguments: Namespace) -> int:
         raise _nothing_held()
     _see_it_end()
     document = reports.find(held.session)
-    if arguments.json:
-        output.document(document)
-    else:
-        for text in output.story(document):
-            output.line(text)
+    with output.as_far_as_it_goes():
+        if arguments.json:
+            output.document(document)
+        else:
+            for text in output.story(document):
+                output.line(text)
     return _STATUS[document["outcome"]]
 
 

@@ -19,8 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """End whatever is at rest."""
     ended = emergency.end_everything()
-    if arguments.json:
-        output.document({"ended": ended})
-    else:
-        output.line(output.ended(ended))
+    with output.as_far_as_it_goes():
+        if arguments.json:
+            output.document({"ended": ended})
+        else:
+            output.line(output.ended(ended))
     return 0

@@ -44,7 +44,8 @@ def run(order: Order, snapshot: Callable[[], Snapshot]) -> Ended:
             raise
         order, lock, left = replace(order, unguarded=exc), _NO_LOCK, None
     if left is not None:
-        output.remark(phrase("ended session {session}, which had died", session=left))
+        with output.as_far_as_it_goes():
+            output.remark(phrase("ended session {session}, which had died", session=left))
     with signals.noticed() as noticed:
         ended = run_session(order, snapshot(), lock=lock, signals=noticed)
     if lock != _NO_LOCK:
