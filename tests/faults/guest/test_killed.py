@@ -79,6 +79,28 @@ def test_a_killed_session_is_replaced_by_the_watchdog(machine: Box) -> None:
     assert machine.run("release").returncode == 10
 
 
+@pytest.mark.parametrize("words", [("hook", "qga", "freeze"), ("hold",)])
+def test_where_the_session_dies_while_it_holds_its_caller_hears_of_it_when_all_is_released(
+    machine: Box, words: tuple[str, ...]
+) -> None:
+    machine.configure(pre="sleep 600", post="sleep 0.5; echo released >>/run/scripts.log; exit 1")
+    process = machine.start(*words)
+    wait_until(lambda: machine.scripts_ran() != [])
+
+    kill(machine.guards()[0])
+    process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert machine.scripts_ran() == ["pre  ", "post failed not-taken", "released"]
+    report = machine.report()
+    assert names(report) == ["GuardUnavailable"]
+    assert [warning.partition(":")[0] for warning in report["warnings"]] == [
+        "Interrupted",
+        "Post-ScriptExecutionFailed",
+    ]
+    machine.assert_at_peace()
+
+
 def test_a_killed_watchdog_ends_the_window_at_once(machine: Box) -> None:
     machine.run("hold")
     _session, watchdog = machine.guards()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import time
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
 from quiesce.guest.filesystems.mounts import NotAMountPointError
-from quiesce.guest.logs import keeping
-from quiesce.guest.processes import cgroup, signals
+from quiesce.guest.logs import keeping, reports
+from quiesce.guest.processes import cgroup, locking, signals
 from quiesce.guest.processes.spawn import fork_detached
+from quiesce.guest.record import journal
 from quiesce.guest.record.decision import Way, decide, way_of_snapshot
+from quiesce.guest.session import recovery
 from quiesce.guest.session.engine import run_session
 from quiesce.guest.session.snapshot import Taken
 from quiesce.guest.session.survey import look
@@ -21,6 +24,7 @@ from quiesce.guest.window import line
 from quiesce.guest.window.window import Ending
 from quiesce.model.consistency import Outcome
 from quiesce.model.report import SnapshotFate
+from quiesce.system.deadline import Deadline
 from quiesce.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 _BYTES = 64 * 1024
 _QUIET_S = 60.0
 _SWEEP_S = 1.0
+_RELEASE_S = 20.0
 _LATE_STATUS = {Outcome.COMPLETE: 0, Outcome.DEGRADED: 3, Outcome.ABORTED: 4, Outcome.FAILED: 4}
 _WORDS = {0: "ok", 3: "degraded", 4: "discard"}
 
@@ -56,8 +61,9 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
     """Start the session process, give it the *lock*, and wait until it holds or gives up.
 
     *needs_announcement*: where nothing is to be frozen, hold only if the caller knows that.
-    Raises QuiesceError where the session could not begin, NotAMountPointError as `survey.look`;
-    nothing is held then.
+    Raises QuiesceError where the session could not begin or died, NotAMountPointError as
+    `survey.look`; nothing is held then: what it had held is released again. AlreadyHeld is raised
+    where that does not end; the lock is given away in any case.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     caller = _Caller(its)
@@ -72,6 +78,7 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
         its.close()
     data = ours.recv(_BYTES)
     if not data:
+        _see_released(lock)
         raise QuiesceError(
             "GuardUnavailable",
             "the session process died before it held anything",
@@ -85,6 +92,18 @@ def start(order: Order, *, lock: int, needs_announcement: bool = False) -> Held:
     return Held(answer["held"], Way(answer["way"]), answer["told"])
 
 
+def _see_released(lock: int) -> None:
+    """Wait for the watchdog to release what the dead session held, or do it."""
+    record = journal.read()
+    held = [] if record is None else record.held
+    os.close(lock)
+    own = locking.acquire_when_free(
+        Deadline.after(_RELEASE_S + sum(one.post.timeout_s for one in held))
+    )
+    recovery.recover_all()
+    os.close(own)
+
+
 def without_guard(order: Order, error: QuiesceError) -> Held:
     """Return what becomes of *order* where *error* says that nothing can guard a session (row 24).
 
@@ -94,12 +113,22 @@ def without_guard(order: Order, error: QuiesceError) -> Held:
     if error.name != "GuardUnavailable":
         raise error
     record = look(replace(order, unguarded=error)).record
+    record.warnings += _told_before(order.session)
     keeping.begin(record)
     if way_of_snapshot(record.happened()) is not Way.NO_SNAPSHOT:
         record.fate = SnapshotFate(taken=None)
     answer = _answer(record, held=False)
     keeping.keep(record)
     return Held(answer["held"], Way(answer["way"]), answer["told"])
+
+
+def _told_before(session: str) -> list[str]:
+    """Return what went wrong in *session* where it began, and died."""
+    try:
+        errors = reports.find(session)["errors"]
+        return [f"{error['name']}: {error['message']}" for error in errors]
+    except (QuiesceError, OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 class _Caller:
