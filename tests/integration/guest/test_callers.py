@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 from typing import TYPE_CHECKING
 
 import pytest
 
-from guest_box import PROGRAM, PYTHON
+from guest_box import PROGRAM, PYTHON, wait_until
 
 if TYPE_CHECKING:
     from guest_box import Box
@@ -99,3 +102,39 @@ def test_the_command_has_the_standard_descriptors_that_the_caller_has_not(machin
 
     assert done.returncode == 0
     assert machine.scripts_ran() == SCRIPTS
+
+
+def from_terminal(machine: Box, command: str, keys: bytes) -> tuple[int, bytes]:
+    """Call `exec` with *command* from a terminal of its own, press *keys* when it asks; its end."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        argv = machine.argv("exec", "--deadline", "30", "--", "sh", "-c", command)
+        os.execvp(argv[0], argv)  # noqa: S606 - as a shell does, on the terminal that it has made
+    said, pressed = b"", False
+    with open(terminal, "rb", buffering=0) as lines, contextlib.suppress(OSError):
+        while data := lines.read(4096):
+            said += data
+            if b"password?" in said and not pressed:
+                wait_until(lambda: os.tcgetpgrp(terminal) != pid)
+                os.write(terminal, keys)
+                pressed = True
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+
+
+def test_a_command_can_ask_at_the_terminal(machine: Box) -> None:
+    ask = "echo password?; read word </dev/tty; echo got $word; stty -F /dev/tty -echo"
+
+    status, said = from_terminal(machine, ask, b"secret\n")
+
+    assert status == 0, said
+    assert b"got secret" in said
+    assert machine.scripts_ran() == SCRIPTS
+    machine.assert_at_peace()
+
+
+def test_the_key_that_interrupts_a_command_that_asks_interrupts_the_session(machine: Box) -> None:
+    status, said = from_terminal(machine, "echo password?; read word </dev/tty", b"\x03")
+
+    assert status == 130, said
+    assert machine.scripts_ran() == ["pre  ", "post ok failed"]
+    machine.assert_at_peace()

@@ -9,20 +9,28 @@ import signal
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
+from quiesce.guest.processes import terminal
 from quiesce.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from quiesce.guest.processes.terminal import Terminal
+
 _NOT_STARTED = 127
+_WANTS_TERMINAL = frozenset({signal.SIGTTIN, signal.SIGTTOU})
 
 
 @dataclass(frozen=True)
 class Command:
-    """A process that waits for its moment; it dies unstarted when we do."""
+    """A process that waits for its moment; it dies unstarted when we do.
+
+    *terminal* is lent to it as soon as it wants to read from there.
+    """
 
     pid: int
     starter: int
+    terminal: Terminal | None
 
     def go(self) -> None:
         """Let the command run."""
@@ -36,8 +44,21 @@ class Command:
 
     def ended(self) -> int | None:
         """Return its exit status (negative: the signal) if it has ended, None if it runs."""
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+        if pid and os.WIFSTOPPED(status):
+            if self.terminal is not None and os.WSTOPSIG(status) in _WANTS_TERMINAL:
+                self._go_on_with(self.terminal)
+            return None
         return os.waitstatus_to_exitcode(status) if pid else None
+
+    def _go_on_with(self, own: Terminal) -> None:
+        with contextlib.suppress(OSError):
+            own.lend(self.pid)
+            os.killpg(self.pid, signal.SIGCONT)
+
+    def take_terminal_back(self) -> bool:
+        """Have the terminal for ourselves again, once; whether it was lent to the command."""
+        return self.terminal is not None and self.terminal.take_back(self.pid)
 
     def kill(self) -> None:
         """Kill its whole process group; it dies as soon as nothing that is frozen blocks it."""
@@ -82,7 +103,7 @@ def prepare(program: str, argv: Sequence[str], *, env: Mapping[str, str], stdout
     os.close(reader)
     with contextlib.suppress(OSError):  # the child has done it first
         os.setpgid(pid, pid)
-    return Command(pid, starter)
+    return Command(pid, starter, terminal.ours())
 
 
 def _become(

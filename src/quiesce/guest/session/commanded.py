@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -79,6 +80,8 @@ class CommandSnapshot:
             if ending is not Ending.READY:
                 return self._stopped(ending, window)
         ending = Ending.EXPIRED if window.has_expired() else Ending.READY
+        if self._command.take_terminal_back() and status == -signal.SIGINT:
+            ending = Ending.INTERRUPTED  # the key for it went there, and not to us
         if status == 0:
             return Taken(SnapshotFate(taken=True, exit_status=0), ending)
         error = QuiesceError(
@@ -93,6 +96,7 @@ class CommandSnapshot:
     def _stopped(self, ending: Ending, window: Window) -> Taken:
         is_blocked = window.blocked or blocked_in(self._command.pid)
         self._command.kill()
+        self._command.take_terminal_back()
         error = QuiesceError(
             "SnapshotFailed",
             "{command} was killed: it had not ended",
