@@ -304,6 +304,10 @@ _ROWS = (
     ErrorKind("UndoIncomplete", 1063, _SNAPSHOT,
         "something that a backup did to the machine could not be undone",
         "run any quiesce command again"),
+    ErrorKind("MirrorDiverged", 1069, _VAULT,
+        "the place of the mirror has what is not the vault's: another vault, or a mirror that was"
+        " backed up to or pruned",
+        "mirror to another place"),
     ErrorKind("DemoFailed", 1070, _VERIFICATION,
         "a check of the demo failed",
         "see the named check"),

@@ -34,6 +34,7 @@ from quiesce.vault import measuring
 from quiesce.vault.collecting import Terms
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
+from quiesce.vault.mirroring import Mirror
 from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores import address, probing
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from quiesce.vault.format.entry import Hold
     from quiesce.vault.maintenance import Planned
     from quiesce.vault.measuring import DomainSize
+    from quiesce.vault.mirroring import Mirrored
     from quiesce.vault.stores.probing import Probed
 
 _THAW_S = 8.0
@@ -187,6 +189,15 @@ def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
         measuring.measure(store, look(store, domain), progress)
         for domain in Vault.open(store).domains()
     )
+
+
+def mirror(env: Environment, url: str, *, progress: Progress) -> tuple[Mirrored, ...]:
+    """Copy the vault to *url*; see `vault.mirroring.Mirror`. A new place is probed first."""
+    target = _store(url)
+    copier = Mirror(_store(env.vault_url), target)
+    if not copier.is_begun():
+        probing.probe(target, ulid.new())
+    return copier.run(progress)
 
 
 def backup(env: Environment, name: str, given: MachineOptions, *, progress: Progress) -> BackupRun:

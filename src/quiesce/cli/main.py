@@ -24,6 +24,7 @@ from quiesce.cli.commands import (
     show,
     supervise,
     vault,
+    vault_mirror,
     vault_scrub,
     vault_stats,
 )
@@ -78,7 +79,12 @@ for command in (
 ):
     quiesce.add_command(command)
 
-for command_of_vault in (vault_scrub.check, vault_scrub.scrub, vault_stats.stats):
+for command_of_vault in (
+    vault_scrub.check,
+    vault_scrub.scrub,
+    vault_stats.stats,
+    vault_mirror.mirror,
+):
     vault.vault.add_command(command_of_vault)
 
 

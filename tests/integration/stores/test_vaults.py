@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 
 from quiesce import config
@@ -29,25 +32,29 @@ class Program:
         self._settings = root / "quiesce.toml"
         self._settings.write_text("[retention]\nkeep_last = 1\nundelete_days = 0\n")
         self._root = root
-        self._url = url
+        self.url = url
         self._capfd = capfd
         self.said = ""
 
-    def run(self, *arguments: str, status: int = 0) -> dict[str, Any]:
-        common = ("--config", str(self._settings), "--vault", self._url, "--json")
+    def run(self, *arguments: str, status: int = 0, vault: str = "") -> dict[str, Any]:
+        common = ("--config", str(self._settings), "--vault", vault or self.url, "--json")
         found = main([*common, *arguments])
         said = self._capfd.readouterr()
         self.said += said.out + said.err
         assert found == status, said.out + said.err
-        return json.loads(said.out)
+        document = json.loads(said.out)
+        if document.get("schema") == "quiesce.mirror/1":
+            schema = (resources.files("quiesce") / "schemas" / "mirror.json").read_text()
+            jsonschema.validate(document, json.loads(schema))
+        return document
 
-    def back_up(self, disk: Path) -> dict[str, Any]:
-        (run,) = self.run("backup", "old1", "--disk", str(disk))["runs"]
+    def back_up(self, disk: Path, **more: Any) -> dict[str, Any]:
+        (run,) = self.run("backup", "old1", "--disk", str(disk), **more)["runs"]
         return run
 
-    def restore(self, point: str) -> bytes:
+    def restore(self, point: str, **more: Any) -> bytes:
         target = self._root / f"out-{len(self.said)}"
-        self.run("restore", point, "--to", str(target))
+        self.run("restore", point, "--to", str(target), **more)
         (restored,) = target.iterdir()
         return restored.read_bytes()
 
@@ -104,3 +111,31 @@ def test_a_disk_is_backed_up_to_a_bucket_and_restored_from_it(program: Program, 
     assert [point["id"] for point in program.run("points")["points"]] == [second["point"]["id"]]
     assert program.restore("old1@latest") == disk.read_bytes()
     assert not any(secret in program.said for secret in ("keeper-secret", "Eby8vdM02x"))
+
+
+def test_a_point_is_restored_from_the_mirror_alone_and_from_the_mirror_of_the_mirror(
+    program: Program, disk: Path, tmp_path: Path
+) -> None:
+    here, back = ((tmp_path / name).as_uri() for name in ("here", "back"))
+    program.run("vault", "init", "--no-encryption", vault=here)
+    first = program.back_up(disk, vault=here)
+    before = disk.read_bytes()
+    everything = program.run("vault", "mirror", program.url, vault=here)
+    with disk.open("r+b") as file:
+        file.seek(20 * MIB)
+        file.write(pattern(99, MIB))
+    program.back_up(disk, vault=here)
+    more = program.run("vault", "mirror", program.url, vault=here)
+
+    assert everything["domains"][0]["bytes"] > 10 * MIB > more["domains"][0]["bytes"] > MIB
+    shutil.rmtree(tmp_path / "here")
+    assert program.restore(first["point"]["id"]) == before
+    assert program.restore("old1@latest") == disk.read_bytes()
+    program.run("vault", "mirror", back)
+    assert program.restore("old1@latest", vault=back) == disk.read_bytes()
+    assert program.run("vault", "check", vault=back)["whole"]
+
+    # Who backs up to the mirror has made it a vault of its own.
+    program.back_up(disk, vault=back)
+    refused = program.run("vault", "mirror", back, status=6)
+    assert refused["error"]["name"] == "MirrorDiverged"
