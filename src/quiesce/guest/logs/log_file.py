@@ -45,6 +45,11 @@ def open_directory(path: str) -> int:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
+    return open_trusted(path)
+
+
+def open_trusted(path: str) -> int:
+    """Return a descriptor of the directory *path*; raises as `open_directory`, and makes none."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not is_ours_alone(os.fstat(directory)):
         os.close(directory)
