@@ -52,6 +52,7 @@ def _write_new(directory: int, name: str, data: bytes, mode: int) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+        os.fchmod(descriptor, mode)  # whatever the umask
         os.fdatasync(descriptor)
     except BaseException:
         os.unlink(name, dir_fd=directory)

@@ -104,7 +104,7 @@ def look(settings: GuestSettings, mounts: Sequence[Mount]) -> Surroundings:
 def _at_rest() -> tuple[str | None, bool]:
     try:
         record = journal.read()
-    except (OSError, ValueError, LookupError, TypeError):  # not ours to read, or half written
+    except OSError:  # not ours to read
         return None, False
     if record is None:
         return None, False

@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("door", choices=["qga"], help="whose protocol")
     parser.add_argument("action", choices=[*AGENT_ASKS, "announce"])
     parser.add_argument("--session", type=_session, help="announce: the host's id of the session")
-    parser.add_argument("--disks", type=int, default=1, help="announce: disks in the backup")
+    parser.add_argument("--disks", type=_disks, default=1, help="announce: disks in the backup")
 
 
 def run(arguments: Namespace) -> int:
@@ -61,6 +61,17 @@ def _announce(arguments: Namespace) -> int:
     return check.print_expectation(
         disks=arguments.disks, plugin_config=None, as_json=arguments.json
     )
+
+
+def _disks(text: str) -> int:
+    from quiesce.guest.session import announcement  # noqa: PLC0415 - same
+
+    number = int(text)
+    if not 0 < number <= announcement.MOST_DISKS:
+        import argparse  # noqa: PLC0415 - same
+
+        raise argparse.ArgumentTypeError(f"1 to {announcement.MOST_DISKS}")
+    return number
 
 
 def _session(text: str) -> str:

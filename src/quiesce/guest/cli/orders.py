@@ -17,7 +17,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the options that say how a session is to go."""
     freeze = parser.add_mutually_exclusive_group()
     freeze.add_argument(
-        "--freeze", action="append", metavar="MOUNT", help="freeze only this mount; repeatable"
+        "--freeze",
+        action="append",
+        type=_mount,
+        metavar="MOUNT",
+        help="freeze only this mount; repeatable",
     )
     freeze.add_argument("--no-freeze", action="store_true", help="freeze nothing")
     freeze.add_argument(
@@ -57,6 +61,12 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("at least one")
     return number
+
+
+def _mount(text: str) -> str:
+    if not text.startswith("/"):
+        raise argparse.ArgumentTypeError(f"'{text}' is no absolute path")
+    return text
 
 
 def _seconds(text: str) -> float:

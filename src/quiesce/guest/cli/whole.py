@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
@@ -66,9 +67,19 @@ def show(arguments: Namespace, ended: Ended, lines: Sequence[str]) -> None:
 
 
 def _file(path: str) -> str:
-    if os.path.isdir(path) or not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK):
-        raise argparse.ArgumentTypeError(f"{path} cannot be written")
+    if not os.path.basename(path) or not os.access(_above(path), os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"'{path}' cannot be written")
+    if os.path.lexists(path) and not _is_regular(path):
+        raise argparse.ArgumentTypeError(f"{path} is no regular file")
     return path
+
+
+def _above(path: str) -> str:
+    return os.path.dirname(path) or "."
+
+
+def _is_regular(path: str) -> bool:
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 def _write(document: dict[str, object], path: str) -> None:

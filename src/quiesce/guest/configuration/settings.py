@@ -160,19 +160,30 @@ class _Places:
 
     def existing_configs(self) -> list[str]:
         """Return the plugin configurations by the known names that exist, first things first."""
-        return [path for path in self.plugin_configs if os.path.lexists(path)]
+        return [path for path in self.plugin_configs if _lies(path)]
 
     def unused(self, configs: Sequence[_Config], *, is_given: bool) -> Iterator[str]:
         """Tell each known file that exists and is not used; *is_given*: the caller named one."""
         used = {config.source for config in configs}
         candidates = [*self.existing_configs()]
-        if is_given and os.path.lexists(self.plugin_host):
+        if is_given and _lies(self.plugin_host):
             candidates.insert(0, self.plugin_host)
         for path in candidates:
             if path not in used:
                 instead = ", ".join(sorted(used)) or phrase("nothing")
                 template = "{path} is not used; used instead: {instead}"
                 yield phrase(template, path=path, instead=instead)
+
+
+def _lies(path: str) -> bool:
+    """Return whether something lies at *path*, or may: what cannot be looked at is refused."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _read_guest_conf(path: str) -> GuestConf:
@@ -188,11 +199,11 @@ def _read_configs(places: _Places, given: str | None) -> tuple[PluginHost, list[
     """Return the plugin host's say and the plugin configurations that count."""
     if given is not None:
         return PluginHost(), [_read_config(given)]
-    if not os.path.lexists(places.plugin_host):
+    if not _lies(places.plugin_host):
         return PluginHost(), [_read_config(path) for path in places.existing_configs()[:1]]
     host = _read_plugin_host(places.plugin_host)
     if host.errors:  # no script will run; the owner's C and F are still looked for
-        existing = [path for path in host.configs if os.path.lexists(path)]
+        existing = [path for path in host.configs if _lies(path)]
         return host, [_read_config(path) for path in existing or places.existing_configs()]
     return host, [_read_config(path) for path in host.configs]
 

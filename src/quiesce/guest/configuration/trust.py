@@ -26,6 +26,7 @@ SCRIPT_MODES = frozenset({0o700, 0o500})
 CONFIG_MODES = frozenset({0o600, 0o400})
 HOST_CONFIG_MODES = frozenset(mode for mode in range(0o1000) if not mode & ~0o644)
 
+_MOUNTS = "/proc/self/mountinfo"
 _MOST_LINKS = 40
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
@@ -254,7 +255,7 @@ def _mount_of(entry: int) -> str:
 
 def _fuse_user(mount: str) -> int:
     """Return the uid of the user who serves the mount by FUSE, 0 where it is none of any user's."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for line in file:
             about, _, options = line.rstrip("\n").partition(" - ")
             if about.split(" ", 1)[0] == mount and options.startswith("fuse"):

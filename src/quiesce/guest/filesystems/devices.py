@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from quiesce.guest.filesystems.mounts import Mount
 
 _BLOCKS = "/sys/block"
+_MOUNTS = "/proc/self/mountinfo"
 _NO_DISK = ("loop", "zram", "ram", "dm-", "md", "sr", "fd")
 _DELETED = " (deleted)"
 
 
 def read_mounts() -> tuple[Mount, ...]:
     """Return the mounts of this process's namespace; raises OSError."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as table:
         return parse_mountinfo(table.read())
 
 

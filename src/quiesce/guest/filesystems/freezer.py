@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FIFREEZE = 0xC0045877
 FITHAW = 0xC0045878
+_MOUNTS = "/proc/self/mountinfo"
 _LAST_RESORT_S = 2.0
 _SWEEP_S = 1.0
 _BYTES = 512
@@ -231,10 +233,18 @@ class _FreezerProcess:
 def open_mount(path: str, device: str) -> int:
     """Return a descriptor of what is mounted at *path*, if that is still *device*.
 
-    Raises VanishedError where it is another file system now, OSError where it cannot be opened.
+    It may be a directory or a file. Raises VanishedError where it is another file system now,
+    OSError where it cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
-    descriptor = os.open(path, flags)
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(place).st_mode
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # a device does things when opened
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(f"/proc/self/fd/{place}", flags)
+    finally:
+        os.close(place)
     if _device(descriptor, device) != device:
         os.close(descriptor)
         raise VanishedError(errno.ENOENT, f"{path} is another file system now")
@@ -252,7 +262,7 @@ def _device(descriptor: int, expected: str) -> str:
         return f"{os.major(number)}:{os.minor(number)}"
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
         mount_id = next(line.split()[1] for line in info if line.startswith("mnt_id:"))
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+    with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as table:
         for line in table:
             fields = line.split(" ", 3)
             if fields[0] == mount_id:

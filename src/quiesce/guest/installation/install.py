@@ -108,13 +108,23 @@ def _hook(program: str, agent: _Agent) -> str:
 
 def _before(root: Path, agent: _Agent, text: str) -> str | None:
     """Return what the agent's configuration is to be without us; None: it was not there."""
-    memory = json.loads(read(root / _MEMORY) or "{}")
-    if memory.get("after") == text:
-        before: str | None = memory["before"]
+    before, after = _memory(root)
+    if after == text:
         return before
     if _value(text, agent) != f"/{_HOOK}":
         return text
-    return _with_value(text, agent, _value(memory.get("before") or "", agent))
+    return _with_value(text, agent, _value(before or "", agent))
+
+
+def _memory(root: Path) -> tuple[str | None, str | None]:
+    """Return what was before us, and what we made of it; nothing where that is lost."""
+    try:
+        memory = json.loads(read(root / _MEMORY) or "{}")
+        before, after = memory["before"], memory["after"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None, None
+    is_whole = isinstance(before, (str, type(None))) and isinstance(after, str)
+    return (before, after) if is_whole else (None, None)
 
 
 def _value(text: str, agent: _Agent) -> str | None:

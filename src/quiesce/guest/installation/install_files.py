@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import mark
@@ -32,14 +33,23 @@ class Change:
 
 
 def read(path: Path) -> str | None:
-    """Return the text of *path*, None where there is no such file; raises InstallRefused."""
+    """Return the text of *path*, line ends as they are; None where there is no such file.
+
+    Raises QuiesceError InstallRefused where it cannot be read, or is no regular file: what is
+    behind a link is not ours to change.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode):
+            return path.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:
         return None
     except OSError as exc:
         message = "cannot read {path}: {reason}"
         raise QuiesceError("InstallRefused", message, path=path, reason=exc.strerror) from exc
+    message = "{path} is no regular file"
+    action = "put a regular file at {path}, or take it away"
+    raise QuiesceError("InstallRefused", message, path=path, action=action)
 
 
 def put(root: Path, name: str, content: str, *, mode: int) -> Change:

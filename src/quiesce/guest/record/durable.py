@@ -70,7 +70,7 @@ def read() -> Record | None:
         document = json.loads(looked.data)
         found = record.from_json(document["record"])
         is_of_this_boot = document["boot_id"] == _boot_id()
-    except (ValueError, LookupError, TypeError, AttributeError):  # of another version of ours
+    except (ValueError, LookupError, TypeError, RecursionError):  # of another version of ours
         return None
     lives = is_of_this_boot and any(guard.is_alive() for guard in found.guards)
     return None if lives else found

@@ -23,13 +23,15 @@ def write(current: record.Record) -> None:
 
 
 def read() -> record.Record | None:
-    """Return the record of the session that is at rest or died; None where there is none."""
+    """Return the record of the session that is at rest or died.
+
+    None where there is none, and where it is damaged: then the durable one counts.
+    """
     try:
         with open(_FILE, "rb") as file:
-            document = json.load(file)
-    except FileNotFoundError:
+            return record.from_json(json.load(file))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return record.from_json(document)
 
 
 def clear() -> None:

@@ -177,7 +177,14 @@ class Record:
 
 
 def from_json(document: Mapping[str, Any]) -> Record:
-    """Return the record in *document*, which one of our own processes wrote."""
+    """Return the record in *document*; raises ValueError where it is none of this version."""
+    try:
+        return _from_whole_json(document)
+    except (LookupError, TypeError, AttributeError) as exc:
+        raise ValueError("not the record of a session") from exc
+
+
+def _from_whole_json(document: Mapping[str, Any]) -> Record:
     values = dict(document)
     values["guards"] = [Guard(**guard) for guard in values["guards"]]
     values["held"] = [

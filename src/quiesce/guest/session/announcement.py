@@ -14,7 +14,7 @@ from quiesce.values import dataclass
 _FILE = f"{RUN_DIR}/announced.json"
 _VALID_S = 120.0
 _MOST_BYTES = 4096
-_MOST_DISKS = 1024
+MOST_DISKS = 1024
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def take() -> Announcement | None:
         os.unlink(_FILE)
         document = json.loads(data)
         session, disks, at_s = document["session"], document["disks"], document.get("at_s")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     heard = isinstance(at_s, (int, float))
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - at_s if heard else time.time() - written_at
     is_whole = isinstance(session, str) and ulid.is_ulid(session)
-    if not is_whole or not isinstance(disks, int) or not 0 < disks <= _MOST_DISKS:
+    if not is_whole or not isinstance(disks, int) or not 0 < disks <= MOST_DISKS:
         return None
     return Announcement(session, disks, heard) if 0 <= age_s <= _VALID_S else None

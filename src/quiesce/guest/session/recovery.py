@@ -104,6 +104,7 @@ def recover_all() -> str | None:
     """
     record = journal.read()
     if record is None:
+        journal.clear()  # a damaged one is of no use
         return _recover_after_boot()
     if record.times.held is not None and record.times.releasing is None:
         _thaw_left_behind(record)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ PROGRAM = "/opt/a place/quiesce-guest"
 CONFIG = "etc/qemu/qemu-ga.conf"
 SYSCONFIG = "etc/sysconfig/qemu-ga"
 HOOK = "etc/quiesce/qga-hook"
+MEMORY = "etc/quiesce/qga-installed.json"
 
 
 def put(root: Path, name: str, text: str) -> None:
@@ -122,3 +124,58 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         install_qga(PROGRAM, root=tmp_path)
 
     assert caught.value.name == "InstallRefused"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory"])
+def test_what_is_no_regular_file_is_refused_and_left(tmp_path: Path, kind: str) -> None:
+    config = tmp_path / CONFIG
+    config.parent.mkdir(parents=True)
+    target = tmp_path / "target"
+    if kind == "fifo":
+        os.mkfifo(config)
+    elif kind == "directory":
+        config.mkdir()
+    else:
+        config.symlink_to(target)
+    if kind == "link":
+        target.write_text("[general]\n")
+    before = config.lstat()
+
+    for change in (
+        lambda: install_qga(PROGRAM, root=tmp_path),
+        lambda: uninstall_qga(root=tmp_path),
+    ):
+        with pytest.raises(QuiesceError, match="is no regular file") as refused:
+            change()
+        assert refused.value.name == "InstallRefused"
+
+    assert config.lstat() == before
+    assert not (tmp_path / HOOK).exists()
+
+
+@pytest.mark.parametrize("memory", ["", "{", "[]", "null", "{}", '{"before": 1, "after": []}'])
+def test_where_what_was_before_is_forgotten_our_hook_goes_all_the_same(
+    tmp_path: Path, memory: str
+) -> None:
+    put(tmp_path, CONFIG, "[general]\nverbose=1\n")
+    install_qga(PROGRAM, root=tmp_path)
+    (tmp_path / MEMORY).write_text(memory)
+
+    uninstall_qga(root=tmp_path)
+
+    assert (tmp_path / CONFIG).read_text() == "[general]\nverbose=1\n"
+    assert not (tmp_path / HOOK).exists()
+
+
+def test_lines_that_end_as_in_windows_stay_as_they_are(tmp_path: Path) -> None:
+    config = tmp_path / CONFIG
+    config.parent.mkdir(parents=True)
+    before = b"[general]\r\nverbose=1\r\n"
+    config.write_bytes(before)
+
+    install_qga(PROGRAM, root=tmp_path)
+    installed = config.read_bytes()
+    uninstall_qga(root=tmp_path)
+
+    assert installed == b"[general]\r\n" + f"fsfreeze-hook=/{HOOK}\n".encode() + b"verbose=1\r\n"
+    assert config.read_bytes() == before
