@@ -147,3 +147,14 @@ def test_an_announcement_that_is_deep_is_none(box: Box) -> None:
 
     assert frozen.returncode == 0, frozen.stderr
     assert box.run("thaw").returncode == 0
+
+
+def test_a_configuration_at_a_path_that_is_no_text_counts(box: Box) -> None:
+    box.configure()
+    box.shell(f"mv {CONFIG} \"/etc/quiesce/$(printf '\\377')\"")
+    given = ("--plugin-config", "/etc/quiesce/\udcff")
+
+    done = box.run("exec", "--no-freeze", *given, "--", "true")
+
+    assert done.returncode == 0, done.stderr
+    assert box.scripts_ran() == ["pre  ", "post ok taken"]

@@ -243,7 +243,8 @@ def _open_root() -> int:
 
 
 def _open_here(name: str, directory: int) -> int:
-    return os.open(name.encode(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    data = name.encode("utf-8", "surrogateescape")
+    return os.open(data, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
 
 
 def _mount_of(entry: int) -> str:
