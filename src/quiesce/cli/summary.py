@@ -28,7 +28,7 @@ def of_run(run: BackupRun) -> Iterator[str]:
     if run.report is not None:
         yield f"  guest   {_guest(run.report)}"
     if run.point is not None:
-        yield f"  stood   held {_ms(_held_s(run))}, frozen {_ms(run.times['frozen_s'])}"
+        yield f"  stood   held {_ms(_held_s(run))}, frozen {_frozen(run)}"
     for disk in run.disks:
         copied = f"{size(disk.read_bytes)} read, {size(disk.new_bytes)} new"
         yield f"  disk    {shown(disk.name)}: {disk.mode}, {copied}"
@@ -64,6 +64,14 @@ def _held_s(run: BackupRun) -> float:
     if run.report is None or run.report.window is None:
         return 0.0
     return run.report.window.held_s
+
+
+def _frozen(run: BackupRun) -> str:
+    """Say for how long; where the freeze was not ours to send, the guest alone may know it."""
+    if run.moments["freeze_sent"] is not None or run.report is None or run.report.window is None:
+        return _ms(run.times["frozen_s"])
+    seconds = run.report.window.frozen_s
+    return "for an unknown time" if seconds is None else _ms(seconds)
 
 
 def _ms(seconds: float) -> str:

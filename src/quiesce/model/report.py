@@ -92,7 +92,10 @@ class ReportedMount:
 
 @dataclass(frozen=True)
 class Window:
-    """The window in seconds; *frozen_s* is None under a door, which froze by itself."""
+    """The window in seconds; *frozen_s* is None where the writer of the report cannot know it.
+
+    That is so where a door or the command froze by itself, and where the session died inside.
+    """
 
     held_s: float
     frozen_s: float | None

@@ -69,3 +69,19 @@ def test_the_hook_of_the_agent_says_what_the_snapshot_is_to_be(
 def test_exec_without_a_command_is_a_usage_error(machine: Box) -> None:
     assert machine.run("exec").returncode == 2
     assert machine.run("exec", "--").returncode == 2
+
+
+def test_what_was_to_be_frozen_and_was_not_is_not_reported_as_frozen(box: Box) -> None:
+    box.mount("/mnt/a")
+    assert box.shell("mkdir /run/quiesce; mount -t tmpfs -o size=256k run /run/quiesce").stderr == ""
+    box.configure(pre="dd if=/dev/zero of=/run/quiesce/fill bs=4k 2>/dev/null; true")
+
+    ended = box.run("exec", "--json", "--disks", "2", "--", "true")
+    report = json.loads(ended.stdout)
+
+    assert (ended.returncode, report["consistency"]) == (3, "crash")
+    assert [error["name"] for error in report["errors"]] == ["GuardUnavailable"]
+    assert {mount["frozen"] for mount in report["mounts"]} == {False}
+    assert report["window"]["frozen_s"] == 0
+    assert box.scripts_ran() == ["pre  ", "post ok taken"]
+    assert box.shell("umount /run/quiesce").returncode == 0

@@ -66,7 +66,7 @@ def story(report: Mapping[str, Any]) -> list[str]:
     lines += [f"  {_step(step)}" for step in report["steps"]]
     window = report["window"]
     if window is not None:
-        held, frozen = _ms(window["held_s"]), _ms(window["frozen_s"])
+        held, frozen = _ms(window["held_s"]), _frozen(report)
         lines.append("  " + phrase("held {held}, frozen {frozen}", held=held, frozen=frozen))
     lines += [f"  {phrase('warning')}: {warning}" for warning in report["warnings"]]
     for error in report["errors"]:
@@ -81,8 +81,18 @@ def _step(step: Mapping[str, Any]) -> str:
     return f"{step['name']:<12} {step['status']:<8} {took:>10}{reason}"
 
 
-def _ms(seconds: float | None) -> str:
-    return phrase("by the door") if seconds is None else f"{seconds * 1000:.1f} ms"
+def _frozen(report: Mapping[str, Any]) -> str:
+    seconds = report["window"]["frozen_s"]
+    if seconds is not None:
+        return _ms(seconds)
+    if any(mount["frozen"] == "door" for mount in report["mounts"]):
+        return phrase("by the door")
+    is_by_command = any(step["name"] == "freeze" for step in report["steps"])
+    return phrase("by the command") if is_by_command else phrase("for an unknown time")
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
 
 
 def _lead_nowhere(descriptor: int) -> None:

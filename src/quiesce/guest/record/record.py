@@ -153,12 +153,16 @@ class Record:
         if times.held is None:
             return None
         end = times.releasing if times.releasing is not None else time.monotonic()
-        frozen_s: float | None = 0.0
-        if self.frozen_by != "engine":
-            frozen_s = None
-        elif times.freezing is not None:
-            frozen_s = (times.thawed if times.thawed is not None else end) - times.freezing
-        return Window(end - times.held, frozen_s, self.deadline_s, self.has_failed(Cause.EXPIRED))
+        expired = self.has_failed(Cause.EXPIRED)
+        return Window(end - times.held, self._frozen_s(end), self.deadline_s, expired)
+
+    def _frozen_s(self, end: float) -> float | None:
+        """Return how long ours was frozen; None where that is unknown, zero where nothing was."""
+        times = self.times
+        if times.freezing is not None:
+            return (times.thawed if times.thawed is not None else end) - times.freezing
+        foreseen = any(mount.frozen for mount in self.mounts)  # and it died before it said more
+        return None if foreseen or self.frozen_by != "engine" else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON."""

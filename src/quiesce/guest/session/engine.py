@@ -29,6 +29,8 @@ from quiesce.system.deadline import Deadline
 from quiesce.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from quiesce.guest.configuration.settings import Plugin
     from quiesce.guest.filesystems.freezing import Thawed
     from quiesce.guest.processes.signals import Signals
@@ -234,10 +236,13 @@ class _Session:
 
     def _foresee(self) -> None:
         """Put down what is about to be frozen, for whoever has to thaw it in our place."""
-        if self._way is Way.FROZEN:
-            frozen = True if self.record.frozen_by == "engine" else "door"
-            self._frozen = {mount.path: frozen for mount in self._freezing.mounts}
-        self.record.mounts = self._reported_mounts()
+        self.record.mounts = self._reported_mounts(
+            self._freezable() if self._way is Way.FROZEN else {}
+        )
+
+    def _freezable(self) -> dict[str, bool | str]:
+        frozen = True if self.record.frozen_by == "engine" else "door"
+        return {mount.path: frozen for mount in self._freezing.mounts}
 
     def _open_mounts(self) -> None:
         try:
@@ -273,7 +278,6 @@ class _Session:
                 self._freezing.adopt(until_s=until_s)
                 watchdog.adopt()
         except QuiesceError as exc:
-            self._frozen = {}
             self.record.times = replace(self.record.times, thawed=time.monotonic())
             status = "timeout" if exc.name == "FsFreezeTimeout" else "failed"
             self.record.step("freeze", "freeze", status, since=begun)
@@ -284,6 +288,7 @@ class _Session:
             self._say_frozen(begun)
 
     def _say_frozen(self, begun: float) -> None:
+        self._frozen = self._freezable()
         ours = self.record.frozen_by == "engine"
         reason = None if ours else f"the {self.record.frozen_by} freezes"
         status = "ok" if ours else "skipped"
@@ -348,7 +353,7 @@ class _Session:
 
     def end(self) -> Ended:
         """Keep the log and the report."""
-        self.record.mounts = self._reported_mounts()
+        self.record.mounts = self._reported_mounts(self._frozen)
         self.record.facts = facts.collect(self.record.session)
         report = keeping.keep(self.record)
         durable.clear()
@@ -371,15 +376,15 @@ class _Session:
         news = "dead" if self._watchdog is None else self._watchdog.news()
         return news == "swept" or (news == "dead" and self._freezing.sweep())
 
-    def _reported_mounts(self) -> list[ReportedMount]:
+    def _reported_mounts(self, frozen: Mapping[str, bool | str]) -> list[ReportedMount]:
         reason = "not frozen" if self._way is not Way.FROZEN else "no longer mounted"
         planned = [
             ReportedMount(
                 mount.path,
                 mount.fstype,
                 mount.device,
-                self._frozen.get(mount.path, False),
-                None if mount.path in self._frozen else reason,
+                frozen.get(mount.path, False),
+                None if mount.path in frozen else reason,
             )
             for mount in self._plan.mounts
         ]

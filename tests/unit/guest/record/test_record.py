@@ -78,5 +78,16 @@ def test_under_a_door_only_the_host_knows_how_long_it_was_frozen() -> None:
     assert window.expired
 
 
+def test_where_it_died_before_it_said_so_nobody_knows_how_long_it_was_frozen() -> None:
+    died = record()
+    died.times = Times(held=101.0)
+    died.mounts = [ReportedMount("/data", "xfs", "8:17", True)]
+
+    window = died.report().window
+
+    assert window is not None
+    assert window.frozen_s is None
+
+
 def test_without_a_hold_there_is_no_window() -> None:
     assert record().report().window is None
