@@ -80,6 +80,23 @@ def test_a_killed_session_is_replaced_by_the_watchdog(machine: Box) -> None:
     assert machine.run("release").returncode == 10
 
 
+def test_a_post_script_whose_session_is_killed_runs_again_and_the_report_says_so(
+    machine: Box,
+) -> None:
+    machine.configure(post="[ -e /run/once ] || { touch /run/once; sleep 600; }")
+    process = machine.start("exec", "--", "true")
+    wait_until((machine.root / "run/once").exists)
+
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(is_over(machine))
+
+    assert machine.scripts_ran() == ["pre  ", "post ok taken", "post ok taken"]
+    report = machine.report()
+    assert (report["consistency"], names(report)) == ("application", [])
+    assert any("may have run twice" in each for each in report["warnings"])
+
+
 @pytest.mark.parametrize("words", [("hook", "qga", "freeze"), ("hold",)])
 def test_where_the_session_dies_while_it_holds_its_caller_hears_of_it_when_all_is_released(
     machine: Box, words: tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guest_box import wait_until
+from guest_box import PROGRAM, wait_until
 
 if TYPE_CHECKING:
     from guest_box import Box
@@ -219,6 +219,46 @@ def test_row_23_a_signal_before_the_snapshot_releases_and_aborts(box: Box) -> No
     )
     assert names(report) == ["Interrupted"]
     assert box.scripts_ran() == ["pre  ", "post failed not-taken"]
+
+
+def test_a_signal_while_the_application_is_released_ends_us_when_it_is(box: Box) -> None:
+    box.mount("/mnt/a")
+    box.configure(
+        post="while [ ! -e /run/go-on ]; do sleep 0.02; done; echo end >>/run/scripts.log"
+    )
+    process = box.start("exec", "--json", "--", "true")
+    wait_until(lambda: len(box.scripts_ran()) > 1)
+
+    process.send_signal(signal.SIGTERM)
+    box.write("/run/go-on", "")
+    stdout, _stderr = process.communicate(timeout=60)
+
+    report = json.loads(stdout)
+    assert (process.returncode, report["consistency"], report["outcome"]) == (
+        130,
+        "application",
+        "complete",
+    )
+    assert any("a signal came after the snapshot" in each for each in report["warnings"])
+    assert box.scripts_ran() == ["pre  ", "post ok taken", "end"]
+
+
+@pytest.mark.parametrize("words", ["--freeze /nowhere -- true", "-- sh -c 'kill -9 $PPID'"])
+def test_nothing_of_the_commands_own_directory_is_left(box: Box, words: str) -> None:
+    box.mount("/mnt/a")
+
+    done = box.shell(f"{PROGRAM} exec {words}")
+
+    assert done.returncode != 0
+    box.assert_at_peace()
+    assert list((box.root / "run/quiesce").glob("*.home")) == []
+
+
+def test_a_directory_that_a_command_could_not_leave_is_taken_away_by_the_next_one(box: Box) -> None:
+    box.shell("mkdir -p /run/quiesce/01JD5B5V7M6K2Q3R4S5T6V7W8X.home/deep; touch /run/quiesce/lock")
+
+    assert box.run("exec", "--no-freeze", "--", "true").returncode == 0
+    assert list((box.root / "run/quiesce").glob("*.home")) == []
 
 
 def test_a_signal_while_the_command_runs_thaws_and_releases(box: Box) -> None:

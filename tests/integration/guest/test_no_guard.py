@@ -73,7 +73,9 @@ def test_exec_without_a_command_is_a_usage_error(machine: Box) -> None:
 
 def test_what_was_to_be_frozen_and_was_not_is_not_reported_as_frozen(box: Box) -> None:
     box.mount("/mnt/a")
-    assert box.shell("mkdir /run/quiesce; mount -t tmpfs -o size=256k run /run/quiesce").stderr == ""
+    assert (
+        box.shell("mkdir /run/quiesce; mount -t tmpfs -o size=256k run /run/quiesce").stderr == ""
+    )
     box.configure(pre="dd if=/dev/zero of=/run/quiesce/fill bs=4k 2>/dev/null; true")
 
     ended = box.run("exec", "--json", "--disks", "2", "--", "true")

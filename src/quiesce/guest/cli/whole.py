@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from quiesce.catalogue import phrase
 from quiesce.errors import QuiesceError
 from quiesce.guest.cli import output
+from quiesce.guest.filesystems.mounts import NotAMountPointError
 from quiesce.guest.processes import locking, signals
 from quiesce.guest.session import recovery
 from quiesce.guest.session.engine import run_session
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Sequence
 
+    from quiesce.guest.processes.signals import Signals
     from quiesce.guest.session.snapshot import Ended, Snapshot
     from quiesce.guest.session.survey import Order
 
@@ -48,10 +50,18 @@ def run(order: Order, snapshot: Callable[[], Snapshot]) -> Ended:
         with output.as_far_as_it_goes():
             output.remark(phrase("ended session {session}, which had died", session=left))
     with signals.noticed() as noticed:
-        ended = run_session(order, snapshot(), lock=lock, signals=noticed)
+        ended = _run(order, snapshot(), lock=lock, noticed=noticed)
     if lock != _NO_LOCK:
         os.close(lock)
     return ended
+
+
+def _run(order: Order, snapshot: Snapshot, *, lock: int, noticed: Signals) -> Ended:
+    try:
+        return run_session(order, snapshot, lock=lock, signals=noticed)
+    except NotAMountPointError:
+        snapshot.drop()
+        raise
 
 
 def show(arguments: Namespace, ended: Ended, lines: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import gc
 import os
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ _UMASK = 0o077
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
 _WHOLE = b"\0\0"
-_READY, _FAILED = b"r", b"f"
+_READY, _BEGUN, _FAILED = b"r", b"b", b"f"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,15 @@ class Starter:
         with contextlib.suppress(BrokenPipeError):  # it has been killed, which its end tells
             os.write(self._order, order + _WHOLE)
 
+    def has_begun(self, limit_s: float) -> bool:
+        """Return whether it, which was told to go, does so within *limit_s*; asked until it has.
+
+        Where it was stopped or killed it does not.
+        """
+        poll = select.poll()
+        poll.register(self._news, select.POLLIN)
+        return bool(poll.poll(limit_s * 1000)) and os.read(self._news, 1) == _BEGUN
+
     def failure(self) -> OSError | None:
         """Return why it, which has ended, could not become the script."""
         told = os.read(self._news, 16).strip(_FAILED)
@@ -70,9 +80,14 @@ class Starter:
         self.pipes.close()
         self.cgroup.leave()
 
+    def kill(self) -> None:
+        """Kill it, and wait until it is dead; it is not reaped."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
     def end(self) -> None:
         """Have it end unstarted."""
-        os.kill(self.pid, signal.SIGKILL)
+        self.kill()
         os.waitpid(self.pid, 0)
 
     def drop(self) -> None:
@@ -134,6 +149,7 @@ def _wait_and_become(
         os.write(told, _READY)
         env = _read_order(orders)
         if env is not None:
+            os.write(told, _BEGUN)
             _become(spec.path.encode(), [param.encode() for param in spec.params], env)
     except OSError as exc:
         status = _NOT_FOUND if exc.errno == errno.ENOENT else _NOT_EXECUTABLE

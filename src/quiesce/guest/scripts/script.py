@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quiesce.guest.scripts.family import Family
     from quiesce.guest.scripts.launch import Starter
 
+_BEGIN_S = 1.0
 _GRACE_S = 2.0
 _LOOK_AGAIN_S = 0.05
 _ROUNDING_S = 0.1
@@ -55,15 +56,21 @@ def run_script(
 
     *env* is added to a clean environment; QUIESCE_ATTEMPT and QUIESCE_TIMEOUT_S are added here.
     Trust is checked right before each attempt. *starter* is the process of the first one, where
-    there is one. A script that runs out of time is ended with all that came from it; what a
-    successful one leaves behind lives on. If a signal handler raises meanwhile, the script and all
-    its descendants are killed and reaped first.
+    there is one; where that does not move (somebody has stopped it) another one takes its place. A
+    script that runs out of time is ended with all that came from it; what a successful one leaves
+    behind lives on. If a signal handler raises meanwhile, the script and all its descendants are
+    killed and reaped first.
     """
     deadline = Deadline.after(spec.timeout_s)
     run = _Run(spec, env, check, deadline)
     attempts: list[Attempt] = []
     while True:
         attempt = run.attempt(len(attempts) + 1, starter)
+        if attempt is None and not deadline.passed():
+            starter = None
+            continue
+        if attempt is None:
+            return ScriptResult("timeout", tuple(attempts), _timeout(spec))
         if isinstance(attempt, QuiesceError):
             error = _failure(spec, attempts, refusal=attempt) if attempts else attempt
             return ScriptResult("refused", tuple(attempts), error)
@@ -88,8 +95,11 @@ class _Run:
     check: Callable[[ScriptSpec], None]
     deadline: Deadline
 
-    def attempt(self, number: int, starter: Starter | None) -> Attempt | QuiesceError:
-        """Run the script once; the refusal where it may not be run, and was not."""
+    def attempt(self, number: int, starter: Starter | None) -> Attempt | QuiesceError | None:
+        """Run the script once; the refusal where it may not be run, and was not.
+
+        None where the process that was to become the script did not move: it was not run either.
+        """
         begun = time.monotonic()
         with contextlib.ExitStack() as cleaning:
             with gathered(None if starter is None else starter.pid) as family:
@@ -105,6 +115,8 @@ class _Run:
                         starter.end()
                         return refusal
                     starter.go(self._variables(number))
+                    if not self._begins(starter):
+                        return None
                     ended = starter.pipes.drain_until_end_of(starter.pid, self.deadline)
                     if not ended:
                         _stop(starter, family)
@@ -119,6 +131,16 @@ class _Run:
         except QuiesceError as exc:
             return exc
         return None
+
+    def _begins(self, starter: Starter) -> bool:
+        """Return whether it becomes the script; it is ended where it does not, and can no more."""
+        if starter.has_begun(min(_BEGIN_S, self.deadline.left_s() / 2)):
+            return True
+        starter.kill()
+        if starter.has_begun(0.0):
+            return True  # at the last moment: its end is that of an attempt
+        starter.end()
+        return False
 
     def _prepare(self) -> Starter:
         return prepare(self.spec, session=self.env.get("QUIESCE_SESSION", ""))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
 from quiesce.guest.filesystems.blocked import blocked_in
-from quiesce.guest.processes.locking import RUN_DIR
 from quiesce.guest.record.decision import Way
-from quiesce.guest.session import command
+from quiesce.guest.session import command, home
 from quiesce.guest.session.snapshot import Taken
 from quiesce.guest.window.window import Ending
 from quiesce.model.report import SnapshotFate
@@ -45,17 +43,15 @@ class CommandSnapshot:
     def __init__(self, argv: Sequence[str], *, session: str, stdout: int) -> None:
         self._name = argv[0]
         program = command.find(argv[0])
-        self._home = f"{RUN_DIR}/{session}.home"
-        own = {"HOME": self._home, "TMPDIR": self._home}
-        try:
-            os.mkdir(self._home, 0o700)
-        except OSError:  # nothing can be at rest then, and any directory will do
-            own = {}
+        self._home: str | None = None
+        own = {}
+        with contextlib.suppress(OSError):  # nothing can be at rest then, and any directory will do
+            self._home = home.make(session)
+            own = {"HOME": self._home, "TMPDIR": self._home}
         try:
             self._command = command.prepare(program, argv, env={**os.environ, **own}, stdout=stdout)
         except QuiesceError:
-            with contextlib.suppress(OSError):
-                os.rmdir(self._home)
+            self._leave_home()
             raise
 
     @property
@@ -108,9 +104,13 @@ class CommandSnapshot:
     def drop(self) -> None:
         """Let the command's process end unstarted."""
         self._command.drop()
+        self._leave_home()
 
     def tell(self, ended: Ended, sweep: Callable[[], bool]) -> None:
         """Take the command's own directory away; whoever called us hears of the end by itself."""
         del ended, sweep
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self._home)
+        self._leave_home()
+
+    def _leave_home(self) -> None:
+        if self._home is not None:
+            home.remove(self._home)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from quiesce.catalogue import phrase
-from quiesce.errors import QuiesceError
+from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest.filesystems import devices, freezing
 from quiesce.guest.logs import keeping
 from quiesce.guest.processes.guards import Guard
@@ -355,9 +355,15 @@ class _Session:
         """Keep the log and the report."""
         self.record.mounts = self._reported_mounts(self._frozen)
         self.record.facts = facts.collect(self.record.session)
+        is_late = self._signals.interrupted and not self.record.has_failed(Cause.INTERRUPTED)
+        if is_late:
+            self.record.warnings.append(phrase(engine_errors.INTERRUPTED_AFTER))
         report = keeping.keep(self.record)
         durable.clear()
-        return Ended(self.record, report, self.record.decide())
+        decision = self.record.decide()
+        if is_late:
+            decision = replace(decision, exit_status=ExitStatus.INTERRUPTED)
+        return Ended(self.record, report, decision)
 
     def leave(self) -> None:
         """Let the freezers and the watchdog go: nothing is at rest any more.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark
 from quiesce.errors import QuiesceError
 
 if TYPE_CHECKING:
     from quiesce.guest.filesystems.mounts import Mount
+
+INTERRUPTED_AFTER = mark("a signal came after the snapshot; everything was released first")
 
 _EXPIRED = "FreezeWindowExpired"
 

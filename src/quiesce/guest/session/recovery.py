@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from quiesce.catalogue import mark, phrase
 from quiesce.errors import ExitStatus, QuiesceError
 from quiesce.guest.filesystems.freezer import open_mount, thaw
 from quiesce.guest.logs import keeping, reports
@@ -14,12 +15,17 @@ from quiesce.guest.record.decision import Cause
 from quiesce.guest.scripts import facts, script_cgroup
 from quiesce.guest.scripts.family import end_marked
 from quiesce.guest.scripts.scripts import Scripts
+from quiesce.guest.session import home
 from quiesce.guest.session.stack import RestStack
 from quiesce.guest.window import hurry, line
 from quiesce.model.report import SnapshotFate
 
 if TYPE_CHECKING:
     from quiesce.guest.record.record import Record
+
+_TWICE = mark(
+    "the session process died while it released {name}: its post-script may have run twice"
+)
 
 
 def release_all(record: Record, stack: RestStack) -> None:
@@ -72,6 +78,7 @@ def _release_and_report(record: Record) -> None:
 def _forget(record: Record) -> None:
     """Say that nothing of *record* is at rest any more."""
     facts.clear(record.session)
+    home.sweep()
     durable.clear()
     journal.clear()
 
@@ -95,6 +102,8 @@ def _mark_dead(record: Record) -> None:
         record.fate = SnapshotFate(taken=None)
         error = QuiesceError("FreezeWindowExpired", "the session process died in the window")
         record.fail(Cause.EXPIRED, error)
+    elif record.held:
+        record.warnings.append(phrase(_TWICE, name=record.held[-1].name))
 
 
 def recover_all() -> str | None:
@@ -102,6 +111,7 @@ def recover_all() -> str | None:
 
     The caller has the lock. Only mounts that this session froze or adopted are thawed.
     """
+    home.sweep()
     record = journal.read()
     if record is None:
         journal.clear()  # a damaged one is of no use
