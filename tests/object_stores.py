@@ -189,7 +189,7 @@ def s3(
         f"AWS4-HMAC-SHA256 Credential={KEEPER.key}/{scope}, SignedHeaders={signed},"
         f" Signature={signature}"
     )
-    url = endpoint + path + ("?" + query if query else "")
+    url = f"{endpoint}{path}?{query}"
     return _asked(urllib.request.Request(url, body or None, given, method=method))
 
 

@@ -125,7 +125,8 @@ def open_bucket(address: Address, environment: Mapping[str, str]) -> BucketStore
 
 
 def _s3(address: Address, environment: Mapping[str, str]) -> ObjectStore:
-    config = _aws_files(environment)
+    # A bucket with object lock takes nothing without a checksum.
+    config = {"checksum_algorithm": "SHA256", **_aws_files(environment)}
     for variable, key in _AWS_VARIABLES:
         if environment.get(variable):
             config[key] = environment[variable]

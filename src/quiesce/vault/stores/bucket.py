@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _NO_BUCKET: Final = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
 _FULL: Final = {"QuotaExceeded", "XMinioStorageFull", "AccountStorageCapacityExceeded"}
 _UNDECIDED: Final = {"ConditionalRequestConflict", "OperationAborted", "ContainerBeingDeleted"}
-_REFUSED: Final = {"401", "403"}
+_REFUSED: Final = {"401", "403", "AccessDenied"}
 _PASSING: Final = {"408", "425", "429", "500", "502", "503", "504"}
-_STATUS: Final = re.compile(r"status code: ([0-9]{3})")
-_CODE: Final = re.compile(r"<Code>\s*([A-Za-z0-9]{1,64})\s*</Code>")
+_STATUS: Final = re.compile(r"(?:status code: |\(code: )([0-9]{3})")
+_CODE: Final = re.compile(r"(?:<Code>\s*|\(code: )([A-Za-z][A-Za-z0-9]{0,63})")
 _PAST_END: Final = re.compile(r"status code: 416|Wanted range starting at")
 _URL: Final = re.compile(r"https?://\S+")
 
@@ -151,7 +151,7 @@ class BucketStore:
         why = code or status or _reason(exc)
         if code in _FULL or status == "507":
             return QuiesceError("VaultFull", f"{what}: {why}")
-        if status in _REFUSED or isinstance(exc, (PermissionDeniedError, UnauthenticatedError)):
+        if _is_refused(exc, code, status):
             return QuiesceError(
                 "VaultUnavailable",
                 f"{what}: the store refuses it: {why}",
@@ -160,6 +160,11 @@ class BucketStore:
         if status is None or status in _PASSING or code in _UNDECIDED:
             return PassingFailure(f"{what}: {why}")
         return QuiesceError("VaultUnavailable", f"{what}: {why}")
+
+
+def _is_refused(exc: Exception, code: str | None, status: str | None) -> bool:
+    is_so = isinstance(exc, (PermissionDeniedError, UnauthenticatedError))
+    return is_so or code in _REFUSED or status in _REFUSED
 
 
 def _options(start_bytes: int, length_bytes: int | None) -> GetOptions:
