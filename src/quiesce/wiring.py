@@ -16,6 +16,7 @@ from quiesce.channel.qga import Qga
 from quiesce.config import MachineSettings, Settings
 from quiesce.errors import QuiesceError
 from quiesce.jobs import backup as backup_job
+from quiesce.jobs import doctor as doctor_job
 from quiesce.jobs import prune as prune_job
 from quiesce.jobs import restore as restore_job
 from quiesce.jobs import undo as undo_job
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from quiesce.jobs.account import BackupRun
+    from quiesce.jobs.doctor import Examined
     from quiesce.jobs.undo import Recovered
     from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
@@ -117,6 +119,11 @@ def create_vault(env: Environment) -> Probed:
     probed = probing.probe(store, ulid.new())
     Vault.create(store)
     return probed
+
+
+def examine(env: Environment) -> Examined:
+    """Try the vault as it can be used from here; see `jobs.doctor.examine`."""
+    return doctor_job.examine(_store(env.vault_url), env.vault_url, token=ulid.new())
 
 
 def open_vault(env: Environment) -> Vault:

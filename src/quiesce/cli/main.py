@@ -15,6 +15,7 @@ from quiesce import __version__, config
 from quiesce.cli.commands import (
     backup,
     demo,
+    doctor,
     forget,
     hold,
     points,
@@ -74,6 +75,7 @@ for command in (
     hold.unhold,
     prune.prune,
     vault.vault,
+    doctor.doctor,
     demo.demo,
     supervise.supervise,
 ):

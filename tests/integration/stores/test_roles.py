@@ -13,6 +13,7 @@ import pytest
 
 from object_stores import HOST, s3, s3_environment
 from quiesce.errors import QuiesceError
+from quiesce.policy.bucket import PRINCIPAL, host_policy
 from quiesce.policy.retention import KeepRules
 from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
@@ -82,30 +83,15 @@ def test_what_was_deleted_is_kept_as_long_as_the_lock_says(locked: ObjectStoreSe
 
 @pytest.fixture
 def host(s3_server: ObjectStoreServer) -> ObjectStoreServer:
-    """A bucket of the keeper's, as a host sees it that may create, read and list there."""
+    """A bucket of the keeper's with doctor's policy, as the host sees it."""
     bucket = f"shared-{uuid.uuid4().hex[:8]}"
-    principal = {"AWS": [f"arn:aws:iam::000000000000:user/{HOST.name}"]}
-    rules = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": principal,
-                "Action": ["s3:GetObject", "s3:PutObject"],
-                "Resource": f"arn:aws:s3:::{bucket}/*",
-            },
-            {
-                "Effect": "Allow",
-                "Principal": principal,
-                "Action": ["s3:ListBucket"],
-                "Resource": f"arn:aws:s3:::{bucket}",
-            },
-        ],
-    }
+    rules = host_policy(bucket, "vault")
+    # SeaweedFS does not know the condition, and so would refuse every create.
+    rules["Statement"] = [each for each in rules["Statement"] if each["Sid"] != "NeverOverwrite"]
+    principal = f"arn:aws:iam::000000000000:user/{HOST.name}"
+    body = json.dumps(rules).replace(PRINCIPAL, principal).encode()
     made = s3(s3_server.endpoint, "PUT", f"/{bucket}")
-    ruled = s3(
-        s3_server.endpoint, "PUT", f"/{bucket}", query="policy=", body=json.dumps(rules).encode()
-    )
+    ruled = s3(s3_server.endpoint, "PUT", f"/{bucket}", query="policy=", body=body)
     assert (made[0], ruled[0]) == (200, 204), (made, ruled)
     environment = s3_environment(s3_server.endpoint, HOST)
     return replace(s3_server, bucket=bucket, environment=environment)
@@ -114,7 +100,7 @@ def host(s3_server: ObjectStoreServer) -> ObjectStoreServer:
 def test_a_host_that_may_not_delete_makes_a_vault_backs_up_and_restores(
     host: ObjectStoreServer,
 ) -> None:
-    store = host.store(host.url())
+    store = host.store(f"s3://{host.bucket}/vault")
     assert probe(store, "1") == Probed(may_delete=False)
     vault = small_vault(store)
     point = back_up(vault, DISK)
@@ -127,3 +113,18 @@ def test_a_host_that_may_not_delete_makes_a_vault_backs_up_and_restores(
         assert not isinstance(caught.value, PassingFailure)
     assert set(store.list("")) == before
     assert store.create("vault.json", b"another") is False
+
+
+def test_a_host_sees_nothing_beside_its_vault(
+    s3_server: ObjectStoreServer, host: ObjectStoreServer
+) -> None:
+    url = f"s3://{host.bucket}/other"
+    replace(s3_server, bucket=host.bucket).store(url).create("a", b"secret")
+    store = host.store(url)
+    for act in (
+        lambda: store.get("a"),
+        lambda: list(store.list("")),
+        lambda: store.create("b", b""),
+    ):
+        with pytest.raises(QuiesceError, match="the store refuses it"):
+            act()

@@ -43,8 +43,9 @@ class Program:
         self.said += said.out + said.err
         assert found == status, said.out + said.err
         document = json.loads(said.out)
-        if document.get("schema") == "quiesce.mirror/1":
-            schema = (resources.files("quiesce") / "schemas" / "mirror.json").read_text()
+        if document.get("schema") in {"quiesce.mirror/1", "quiesce.doctor/1"}:
+            name = document["schema"].partition(".")[2].partition("/")[0]
+            schema = (resources.files("quiesce") / "schemas" / f"{name}.json").read_text()
             jsonschema.validate(document, json.loads(schema))
         return document
 
@@ -103,6 +104,9 @@ def test_a_disk_is_backed_up_to_a_bucket_and_restored_from_it(program: Program, 
         file.write(pattern(99, 3 * MIB))
     second = program.back_up(disk)
 
+    found = program.run("doctor")
+    assert found["vault"] == {"url": program.url, "may_delete": True}
+    assert (found["bucket_policy"] is not None) == program.url.startswith("s3:")
     assert second["disks"][0]["new_bytes"] < 5 * MIB < first["disks"][0]["new_bytes"]
     assert program.restore(first["point"]["id"]) == before
     assert program.restore("old1@latest") == disk.read_bytes()
