@@ -30,10 +30,19 @@ from quiesce.vault.format.pack import RAW
 from quiesce.vault.log import PointState, SessionState
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.reading import PointReader
-from quiesce.vault.repository import Vault
 from quiesce.vault.session import WritingSession
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import EVIDENCE, Died, back_up, copied, pattern, read_back, small_vault
+from vault_box import (
+    EVIDENCE,
+    KEYS,
+    Died,
+    back_up,
+    copied,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -235,7 +244,7 @@ class World:
     # --- what must hold ------------------------------------------------------------------------
 
     def state(self) -> LogState:
-        return Vault.open(self.store)._domain("web1").refresh()
+        return open_vault(self.store)._domain("web1").refresh()
 
     def check_packs(self) -> None:
         """Every pack that a point lists is in the store."""
@@ -253,7 +262,7 @@ class World:
 
     def _check_once(self) -> None:
         self.check_packs()
-        vault = Vault.open(self.store)
+        vault = open_vault(self.store)
         for point in vault.points():
             try:
                 found = read_back(vault, point)
@@ -271,12 +280,12 @@ class World:
 
     def check_next_runs(self) -> None:
         """A backup and a prune after all that need nobody's help."""
-        vault = Vault.open(self.store)
+        vault = open_vault(self.store)
         content = {"a": pattern(77, 3000), "b": SHARED}
         point = back_up(vault, content)
         self.contents[point.id] = content
         self._check_once()
-        maintenance = Maintenance(self.store)
+        maintenance = Maintenance(self.store, KEYS)
         prune_job.apply(maintenance, prune_job.plan(maintenance, GREEDY), progress=SilentProgress())
         self._check_once()
 
@@ -287,7 +296,7 @@ Body = "Callable[[World, ActorStore], None]"
 def prepared() -> World:
     """Return a vault with a forgotten point, and one that shares a pack with it."""
     world = World(MemoryStore(clock=START.timestamp), {})
-    vault = small_vault(world.store)
+    vault = small_vault(world.store, encrypted=False)
     points = []
     for seed in (2, 3):
         content = {"a": pattern(seed, 3000), "b": SHARED}
@@ -300,7 +309,7 @@ def prepared() -> World:
 def mostly_dead() -> World:
     """Return `prepared` with the forgotten point purged, so that its pack is worth a repack."""
     world = prepared()
-    domain = Vault.open(world.store)._domain("web1")
+    domain = open_vault(world.store)._domain("web1")
     oldest = next(iter(domain.refresh().points))
     domain.append(lambda state: entries.Purge(oldest) if oldest in state.points else None)
     return world
@@ -309,7 +318,7 @@ def mostly_dead() -> World:
 def interrupted() -> World:
     """Return `prepared` with a session that died after its uploads."""
     world = prepared()
-    with Vault.open(world.store).session(machine="web1", uuid=None, sid=ulid.new()) as session:
+    with open_vault(world.store).session(machine="web1", uuid=None, sid=ulid.new()) as session:
         copied(session, {"a": pattern(60, 3000)})
         session._packs.flush()
     return world
@@ -325,7 +334,7 @@ def write(world: World, store: ActorStore) -> None:
     content = {"a": pattern(seed, 3000), "b": SHARED}
     world.contents[sid] = content
     try:
-        with Vault.open(store).session(machine="web1", uuid=None, sid=sid) as session:
+        with open_vault(store).session(machine="web1", uuid=None, sid=sid) as session:
             copied(session, content)
             session.commit(EVIDENCE, created_at=CREATED)
         world.said[sid] = "committed"
@@ -336,7 +345,7 @@ def write(world: World, store: ActorStore) -> None:
 
 def write_again(world: World, store: ActorStore) -> None:
     """Store the oldest point again, going on from it, as a writer that knows more chunks would."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     domain = vault._domain("web1")
     oldest = next(iter(domain.refresh().points), None)
     if oldest is not None:
@@ -345,7 +354,7 @@ def write_again(world: World, store: ActorStore) -> None:
 
 def write_early(world: World, store: ActorStore) -> None:
     """Upload before the session is opened."""
-    domain = Vault.open(store)._domain("web1")
+    domain = open_vault(store)._domain("web1")
     content = {"a": pattern(40 + len(world.contents), 3000), "b": SHARED}
     _write_from(world, store, domain, base=None, content=content, early=True)
 
@@ -360,12 +369,12 @@ def _write_from(
     early: bool = False,
 ) -> None:
     sid = ulid.new()
-    head = Vault.open(store).head
     world.contents[sid] = content
+    keys = domain.keys_to_write()
     if early:
-        with packer.PackWriter(store, head, "web1", sid) as packs:
+        with packer.PackWriter(store, domain, keys, sid) as packs:
             plain = content["a"]
-            packs.add(names.DATA, names.digest(plain), plain, len(plain), flags=RAW)
+            packs.add(names.DATA, keys.chunk_id(plain), plain, len(plain), flags=RAW)
             packs.flush()
 
     def open_on(state: LogState) -> entries.Open | None:
@@ -375,7 +384,7 @@ def _write_from(
     domain.append(open_on)
     kept = domain.state.points.get(base)
     reader = None if kept is None else PointReader(store, domain, kept.snapshot)
-    with packer.PackWriter(store, head, "web1", sid) as packs:
+    with packer.PackWriter(store, domain, keys, sid) as packs:
         opened = domain.state.opened[sid]
         session = WritingSession(store, domain, opened, packs=packs, base=reader)
         copied(session, content)
@@ -385,20 +394,20 @@ def _write_from(
 
 def prune(world: World, store: ActorStore) -> None:
     """Forget, purge, give up, repack and collect."""
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     prune_job.apply(maintenance, prune_job.plan(maintenance, TERMS), progress=SilentProgress())
 
 
 def prune_greedily(world: World, store: ActorStore) -> None:
     """Prune with rules that leave one point, and purge at once."""
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     for _ in range(2):
         prune_job.apply(maintenance, prune_job.plan(maintenance, GREEDY), progress=SilentProgress())
 
 
 def collect(world: World, store: ActorStore) -> None:
     """Only delete what is dead."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     domain = vault._domain("web1")
     found = collecting.survey(store, "web1")
     dead = [each.blob.name for each in found.packs if domain.refresh().is_dead(each.pack)]
@@ -407,22 +416,22 @@ def collect(world: World, store: ActorStore) -> None:
 
 def collect_stale(world: World, store: ActorStore) -> None:
     """Delete what is dead by a fold that was made before the packs were listed."""
-    state = Vault.open(store)._domain("web1").refresh()
+    state = open_vault(store)._domain("web1").refresh()
     found = collecting.survey(store, "web1")
     store.delete([each.blob.name for each in found.packs if state.is_dead(each.pack)])
 
 
 def repack(world: World, store: ActorStore) -> None:
     """Only repack."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     found = collecting.survey(store, "web1")
     sizes = {each.pack: each.blob.size_bytes for each in found.packs}
-    repacking.repack(store, vault.head, vault._domain("web1"), sizes)
+    repacking.repack(store, vault._domain("web1"), sizes)
 
 
 def purge_oldest(world: World, store: ActorStore) -> None:
     """Forget and purge the oldest point, whoever goes on from it."""
-    domain = Vault.open(store)._domain("web1")
+    domain = open_vault(store)._domain("web1")
     sid = next(iter(domain.refresh().points), None)
 
     def forget_on(state: LogState) -> entries.Forget | None:
@@ -440,7 +449,7 @@ def purge_oldest(world: World, store: ActorStore) -> None:
 
 def recall_oldest(world: World, store: ActorStore) -> None:
     """Recall the oldest point, where it is still there."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     points = vault.points()
     if points:
         vault.recall(points[0])
@@ -448,7 +457,7 @@ def recall_oldest(world: World, store: ActorStore) -> None:
 
 def read(world: World, store: ActorStore) -> None:
     """Restore the newest point; a point that is purged meanwhile may be lost to it."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     points = vault.points()
     if not points:
         return

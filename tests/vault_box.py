@@ -16,10 +16,14 @@ from quiesce.system import ulid
 from quiesce.testing.fakes import MemoryReader, SilentProgress
 from quiesce.vault.format import names
 from quiesce.vault.format.header import CHUNK_BYTES, VaultHeader
+from quiesce.vault.keys import creation
+from quiesce.vault.keys.files import KeyDirectory
+from quiesce.vault.keys.holders import HostKey, Keys, RootKey
 from quiesce.vault.repository import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from quiesce.model.point import PointSummary
     from quiesce.ports import BlobStore, PrunableStore, StoredBlob
@@ -39,10 +43,30 @@ EVIDENCE = Evidence(
 WHEN = "2026-11-23T10:00:00.000Z"
 
 
-def small_vault(store: BlobStore, *, pack_bytes: int = 1 << 20) -> Vault:
+ROOT = RootKey(bytes(range(32)))
+HOST = HostKey(bytes(range(1, 33)))
+KEYS = Keys(host=HOST, keeper=ROOT.keeper)
+VAULT_ID = bytes(range(16))
+
+
+def small_vault(store: BlobStore, *, pack_bytes: int = 1 << 20, encrypted: bool = True) -> Vault:
     """Make a vault whose packs are small, so that little data fills several."""
-    store.create(names.VAULT_NAME, VaultHeader(bytes(range(16)), pack_bytes).encode())
-    return Vault.open(store)
+    head = VaultHeader(VAULT_ID, pack_bytes, ROOT.public_keys if encrypted else None)
+    store.create(names.VAULT_NAME, head.encode())
+    if encrypted:
+        creation.admit(store, VAULT_ID, ROOT, HOST, label="test")
+    return open_vault(store)
+
+
+def lay_key_files(directory: Path, url: str) -> None:
+    """Put the key files of the host that all tests are into *directory*, for the vault at *url*."""
+    head = VaultHeader(VAULT_ID, 1 << 20, ROOT.public_keys)
+    KeyDirectory(directory).save(KEYS, vault=head, url=url)
+
+
+def open_vault(store: BlobStore) -> Vault:
+    """Open the vault in *store* as the host whose key all tests have."""
+    return Vault.open(store, KEYS)
 
 
 def pattern(seed: int, length: int) -> bytes:

@@ -19,9 +19,15 @@ class _Strict(BaseModel):
 
 
 class VaultSettings(_Strict):
-    """`[vault]`: where the recovery points are kept."""
+    """`[vault]`: where the recovery points are kept, and what opens them.
+
+    *keys*: the directory of this host's key files. *passphrase_command* is run where the passphrase
+    is needed, and prints it.
+    """
 
     url: str | None = None
+    keys: Path | None = None
+    passphrase_command: tuple[str, ...] = ()
 
 
 class MachineSettings(_Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,9 @@ from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
 from quiesce.vault import measuring
 from quiesce.vault.collecting import Terms
+from quiesce.vault.keys.access import Access
+from quiesce.vault.keys.files import KeyDirectory
+from quiesce.vault.keys.passphrase import PassphraseSources
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.mirroring import Mirror
@@ -55,18 +58,32 @@ if TYPE_CHECKING:
     from quiesce.vault.maintenance import Planned
     from quiesce.vault.measuring import DomainSize
     from quiesce.vault.mirroring import Mirrored
-    from quiesce.vault.stores.probing import Probed
 
 _THAW_S = 8.0
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What a command works with: the settings, and where things lie."""
+    """What a command works with: the settings, where things lie, and what opens the vault."""
 
     settings: Settings
     state_dir: Path
     vault_url: str
+    passphrase: PassphraseSources = field(default_factory=PassphraseSources)
+
+    @property
+    def key_directory(self) -> KeyDirectory:
+        """Where the key files of this host are."""
+        return KeyDirectory(self.settings.vault.keys or self.state_dir / "keys")
+
+    @property
+    def access(self) -> Access:
+        """How the vault is opened on this host."""
+        return Access(self.vault_url, self.key_directory, self.passphrase)
+
+    def store(self) -> PrunableStore:
+        """Return the vault's store; see `address.open_store`."""
+        return address.open_store(self.vault_url, os.environ)
 
 
 @dataclass(frozen=True)
@@ -102,23 +119,18 @@ class Holds:
     holds: tuple[Hold, ...]
 
 
-def environment(settings_path: Path | None, vault_url: str | None) -> Environment:
+def environment(
+    settings_path: Path | None,
+    vault_url: str | None,
+    *,
+    passphrase: PassphraseSources | None = None,
+) -> Environment:
     """Return the environment of a command; *vault_url* wins over the settings."""
     settings = config.load(settings_path)
     state_dir = config.state_directory()
     url = vault_url or settings.vault.url or (state_dir / "vault").absolute().as_uri()
-    return Environment(settings, state_dir, url)
-
-
-def create_vault(env: Environment) -> Probed:
-    """Make a vault without encryption; return what its store was found to do.
-
-    Raises QuiesceError VaultUnsupported where that is too little, VaultExists, VaultUnavailable.
-    """
-    store = _store(env.vault_url)
-    probed = probing.probe(store, ulid.new())
-    Vault.create(store)
-    return probed
+    sources = replace(passphrase or PassphraseSources(), command=settings.vault.passphrase_command)
+    return Environment(settings, state_dir, url, sources)
 
 
 def examine(env: Environment) -> Examined:
@@ -127,8 +139,8 @@ def examine(env: Environment) -> Examined:
 
 
 def open_vault(env: Environment) -> Vault:
-    """Open the vault; raises QuiesceError VaultNotFound, VaultUnsupported, VaultUnavailable."""
-    return Vault.open(_store(env.vault_url))
+    """Open the vault with what this host has; see `Access.open` and `Vault.open`."""
+    return env.access.open(env.store())
 
 
 def hold(env: Environment, selector: str, *, legal: bool) -> Holds:
@@ -162,7 +174,8 @@ def plan_prune(env: Environment) -> tuple[Maintenance, tuple[Planned, ...]]:
         timedelta(days=kept.undelete_days),
         datetime.now().astimezone(),
     )
-    maintenance = Maintenance(_store(env.vault_url))
+    store = env.store()
+    maintenance = Maintenance(store, env.access.keys(store))
     return maintenance, prune_job.plan(maintenance, terms)
 
 
@@ -184,24 +197,25 @@ def scrub(
     env: Environment, budget: Budget, *, opens: bool, progress: Progress
 ) -> tuple[Scrubbed, ...]:
     """Read the vault's packs back as far as *budget* goes; with *opens* chunk by chunk."""
-    store = _store(env.vault_url)
+    store = env.store()
     clock = Clock(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", time.monotonic)
-    return Scrub(store, Vault.open(store), clock, opens=opens).run(budget, progress)
+    keys = env.access.keys(store) if opens else env.access.keys_if_any(store)
+    return Scrub(store, Vault.open(store, keys), clock, opens=opens).run(budget, progress)
 
 
 def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
     """Return what points, machines and domains take in the vault."""
-    store = _store(env.vault_url)
+    store = env.store()
     return tuple(
         measuring.measure(store, look(store, domain), progress)
-        for domain in Vault.open(store).domains()
+        for domain in Vault.open(store, env.access.keys(store)).domains()
     )
 
 
 def mirror(env: Environment, url: str, *, progress: Progress) -> tuple[Mirrored, ...]:
     """Copy the vault to *url*; see `vault.mirroring.Mirror`. A new place is probed first."""
-    target = _store(url)
-    copier = Mirror(_store(env.vault_url), target)
+    target = address.open_store(url, os.environ)
+    copier = Mirror(env.store(), target)
     if not copier.is_begun():
         probing.probe(target, ulid.new())
     return copier.run(progress)
@@ -343,10 +357,6 @@ def _make_directory(directory: Path) -> None:
     except OSError as exc:
         message = f"cannot use {directory}: {exc.strerror}"
         raise QuiesceError("RestoreFailed", message) from exc
-
-
-def _store(url: str) -> PrunableStore:
-    return address.open_store(url, os.environ)
 
 
 def _machine_settings(settings: Settings, name: str, given: MachineOptions) -> MachineSettings:

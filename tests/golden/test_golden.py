@@ -12,26 +12,39 @@ from quiesce.jobs import prune
 from quiesce.policy.retention import KeepRules
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
+from quiesce.vault.keys import slots
+from quiesce.vault.keys.access import Access
+from quiesce.vault.keys.files import KeyDirectory
+from quiesce.vault.keys.passphrase import PassphraseSources
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, back_up, pattern, read_back
+from vault_box import CHUNK, EVIDENCE, KEYS, back_up, open_vault, pattern, read_back
 
-GOLDEN = Path(__file__).parent / "vault-1"
+GOLDEN = {
+    "unencrypted": Path(__file__).parent / "vault-1",
+    "encrypted": Path(__file__).parent / "vault-1-encrypted",
+}
+RECOVERY = {"unencrypted": "", "encrypted": slots.recovery_text(contents.RECOVERY)}
+MAKE = {"unencrypted": contents.make_plain, "encrypted": contents.make_encrypted}
+
+
+@pytest.fixture(params=["unencrypted", "encrypted"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    """Return the golden vault in memory, so that nothing can write to it."""
-    golden, copy = DirectoryStore(GOLDEN), MemoryStore()
+def store(kind: str) -> MemoryStore:
+    """Return a golden vault in memory, so that nothing can write to it."""
+    golden, copy = DirectoryStore(GOLDEN[kind]), MemoryStore()
     for name in golden.list(""):
         copy.create(name, golden.get(name))
     return copy
 
 
 def test_the_golden_vault_is_read_whole(store: MemoryStore) -> None:
-    vault = Vault.open(store)
+    vault = open_vault(store)
 
     assert {point.id: read_back(vault, point) for point in vault.points()} == contents.POINTS
     assert vault.read(vault.points()[0]).evidence == EVIDENCE
@@ -39,28 +52,43 @@ def test_the_golden_vault_is_read_whole(store: MemoryStore) -> None:
 
 
 def test_a_backup_goes_on_in_the_golden_vault(store: MemoryStore) -> None:
-    vault = Vault.open(store)
+    vault = open_vault(store)
     point = back_up(
         vault, contents.POINTS[contents.SECOND], machine=contents.MACHINE, uuid="gold-1"
     )
 
     assert not [name for name in store.list("") if f"{point.id}/d-" in name]
-    assert read_back(Vault.open(store), point) == contents.POINTS[contents.SECOND]
+    assert read_back(open_vault(store), point) == contents.POINTS[contents.SECOND]
 
 
-def test_a_stranger_reads_the_golden_vault() -> None:
-    assert stranger.read_vault(GOLDEN, contents.DOMAIN) == contents.POINTS
+@pytest.mark.parametrize("given", [contents.PASSPHRASE, RECOVERY["encrypted"]])
+def test_the_golden_vault_is_opened_by_passphrase_and_recovery_key(
+    given: str, tmp_path: Path
+) -> None:
+    store = DirectoryStore(GOLDEN["encrypted"])
+    access = Access("file:///x", KeyDirectory(tmp_path), PassphraseSources(text=given))
+
+    vault = access.open(store)
+
+    assert {point.id: read_back(vault, point) for point in vault.points()} == contents.POINTS
 
 
-def test_a_stranger_reads_a_vault_of_today(tmp_path: Path) -> None:
-    contents.make(tmp_path)
+def test_a_stranger_reads_the_golden_vault(kind: str) -> None:
+    found = stranger.read_vault(GOLDEN[kind], contents.DOMAIN, RECOVERY[kind])
 
-    assert stranger.read_vault(tmp_path, contents.DOMAIN) == contents.POINTS
+    assert found == contents.POINTS
 
 
-def test_a_stranger_reads_a_vault_that_was_pruned_and_repacked(tmp_path: Path) -> None:
+def test_a_stranger_reads_a_vault_of_today(kind: str, tmp_path: Path) -> None:
+    MAKE[kind](tmp_path)
+
+    assert stranger.read_vault(tmp_path, contents.DOMAIN, RECOVERY[kind]) == contents.POINTS
+
+
+def test_a_stranger_reads_a_vault_that_was_pruned_and_repacked(kind: str, tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    vault = Vault.create(store)
+    MAKE[kind](tmp_path)
+    vault = open_vault(store)
     first = pattern(9, 8 * CHUNK)
     disks = [
         {"vda": first},
@@ -70,14 +98,14 @@ def test_a_stranger_reads_a_vault_that_was_pruned_and_repacked(tmp_path: Path) -
     points = [back_up(vault, content) for content in disks]
     for point in points[:2]:
         vault.forget(point)
-        maintenance = Maintenance(store)
+        maintenance = Maintenance(store, KEYS)
         terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
         prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
-    state = Vault.open(store).domains()[0].refresh()
+    state = open_vault(store)._domain("web1").refresh()
     tables = [table for table in state.moved.values() if table is not None]
 
     # What the last point names was moved, and moved again.
     assert any(table.place.pack.sid in {pack.sid for pack in state.moved} for table in tables)
-    assert stranger.read_vault(tmp_path, "web1") == {points[-1].id: disks[-1]}
-    fresh = Vault.open(store)
-    assert read_back(fresh, fresh.points()[0]) == disks[-1]
+    assert stranger.read_vault(tmp_path, "web1", RECOVERY[kind]) == {points[-1].id: disks[-1]}
+    fresh = open_vault(store)
+    assert read_back(fresh, fresh.points("web1")[0]) == disks[-1]

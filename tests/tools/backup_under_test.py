@@ -32,8 +32,8 @@ from quiesce.providers.qemu import Qemu
 from quiesce.providers.qmp import QmpConnection
 from quiesce.testing.failpoints import Failpoints
 from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
+from vault_box import open_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ def run(options: argparse.Namespace, at: int | None, fault: str, told: Told) -> 
     provider = Qemu(options.qmp, scratch_root=scratch, definition_file=None)
     told_run = backup(
         Machine(MACHINE, points.wrap(provider, "provider"), points.wrap(Qga(options.qga), "guest")),
-        vault=points.wrap(Vault.open(DirectoryStore(options.vault)), "vault"),
+        vault=points.wrap(open_vault(DirectoryStore(options.vault)), "vault"),
         supervisor=supervisor,
         progress=SilentProgress(),
     )

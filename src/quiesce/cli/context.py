@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import os
+import sys
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +13,7 @@ import click
 
 from quiesce import wiring
 from quiesce.cli.output import Output
+from quiesce.vault.keys.passphrase import PassphraseSources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,12 @@ _GLOBAL = (
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     click.option("--quiet", is_flag=True, help="Only the answer and errors."),
+    click.option(
+        "--passphrase-file",
+        type=click.Path(path_type=Path),
+        help="File with the vault's passphrase or recovery key, where this host has no key file."
+        " Or QUIESCE_PASSPHRASE, or passphrase_command in the settings.",
+    ),
 )
 
 
@@ -40,6 +49,7 @@ class Common:
     vault: str | None = None
     as_json: bool = False
     quiet: bool = False
+    passphrase_file: Path | None = None
 
     @property
     def output(self) -> Output:
@@ -66,8 +76,7 @@ def verb(command: Callable[..., ExitStatus]) -> Callable[..., ExitStatus]:
     @click.pass_context
     @functools.wraps(command)
     def with_common(context: click.Context, *args: Any, **kwargs: Any) -> ExitStatus:
-        names = ("config", "vault", "as_json", "quiet")
-        later = Common(**{name: kwargs.pop(name) for name in names})
+        later = Common(**{each.name: kwargs.pop(each.name) for each in fields(Common)})
         common = context.ensure_object(Common).with_later(later)
         context.find_root().obj = common
         return command(common, *args, **kwargs)
@@ -77,7 +86,10 @@ def verb(command: Callable[..., ExitStatus]) -> Callable[..., ExitStatus]:
 
 def begin(common: Common) -> wiring.Environment:
     """Return what the verb works with, after undoing what an earlier command left behind."""
-    environment = wiring.environment(common.config, common.vault)
+    # No program that we start is to have it.
+    given = os.environ.pop("QUIESCE_PASSPHRASE", None)
+    sources = PassphraseSources(common.passphrase_file, given, ask=ask)
+    environment = wiring.environment(common.config, common.vault, passphrase=sources)
     for recovered in wiring.recover(environment):
         what = f"a backup of {recovered.machine} that died ({recovered.session})"
         if recovered.error is None:
@@ -85,3 +97,19 @@ def begin(common: Common) -> wiring.Environment:
         else:
             common.output.say(f"cannot yet undo what is left of {what}: {recovered.error.message}")
     return environment
+
+
+def ask(prompt: str) -> str | None:
+    """Ask for a passphrase where a person is, a new one twice; None: nobody is, or it is empty."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    is_new = prompt.startswith("new ")
+    said: str = click.prompt(
+        prompt,
+        hide_input=True,
+        default="",
+        show_default=False,
+        err=True,
+        confirmation_prompt=is_new,
+    )
+    return said or None

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Examples:
-  quiesce vault init --no-encryption
+  quiesce vault init
   quiesce backup db1 --qmp /run/vm/db1.qmp --qga /run/vm/db1.qga
   quiesce points
   quiesce restore db1@latest --to /srv/restored

@@ -161,7 +161,8 @@ class _Telling:
 
     def _back_up_under_load(self, source: vm.Vm) -> tuple[load.Load, dict[str, Any]]:
         self._write_settings(source)
-        self._quiesce(["vault", "init", "--no-encryption"])
+        recovery = self._directory / "recovery-key"
+        self._quiesce(["vault", "init", "--recovery-file", str(recovery)])
         with load.running(source.postgresql) as writing:
             self._tell("writing to its PostgreSQL from here, four clients")
             deadline = Deadline.after(_LOAD_S)
@@ -216,6 +217,7 @@ class _Telling:
         lines = (
             "[vault]",
             f'url = "{(self._directory / "vault").as_uri()}"',
+            f'keys = "{self._directory / "keys"}"',
             "[scratch]",
             f'directory = "{self._directory / "scratch"}"',
             f"[machine.{MACHINE}]",

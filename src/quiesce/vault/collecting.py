@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
     from quiesce.ports import PrunableStore, StoredBlob
     from quiesce.vault.domain import Domain
-    from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.format.names import PackName
     from quiesce.vault.log import LogState
 
@@ -106,11 +105,12 @@ def survey(store: PrunableStore, domain: str) -> Survey:
     return Survey(tuple(packs), times)
 
 
-def plan_domain(state: LogState, found: Survey, terms: Terms) -> DomainPlan:
-    """Return what a prune would do on *state*, with the reasons; it does nothing."""
+def plan_domain(domain: Domain, found: Survey, terms: Terms) -> DomainPlan:
+    """Return what a prune would do in *domain*, with the reasons; it does nothing."""
+    state = domain.refresh()
     by_machine: dict[str, list[DatedPoint]] = {}
     summaries = {}
-    for dated, summary in _dated(state, found, terms.now):
+    for dated, summary in _dated(domain, found, terms.now):
         by_machine.setdefault(summary.machine, []).append(dated)
         summaries[dated.id] = summary
     retention = {
@@ -126,9 +126,7 @@ def plan_domain(state: LogState, found: Survey, terms: Terms) -> DomainPlan:
     )
 
 
-def apply_plan(
-    store: PrunableStore, head: VaultHeader, domain: Domain, found: Survey, plan: DomainPlan
-) -> Collected:
+def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: DomainPlan) -> Collected:
     """Do what *plan* says as far as it is still right, then delete the dead among *found*.
 
     Where points were purged, packs that became mostly dead by that are emptied too.
@@ -142,7 +140,7 @@ def apply_plan(
     for sid in plan.abort:
         domain.append(partial(_abort_on, sid))
     deleted = _delete_dead(store, domain, found.packs)
-    repacked, left = _repack(store, head, domain, found) if plan.purge else (Repacked(), None)
+    repacked, left = _repack(store, domain, found) if plan.purge else (Repacked(), None)
     if repacked.packs:
         deleted += _delete_dead(store, domain, set(found.packs).difference(deleted))
     state = domain.state
@@ -173,12 +171,10 @@ def _delete_dead(
     return dead
 
 
-def _repack(
-    store: PrunableStore, head: VaultHeader, domain: Domain, found: Survey
-) -> tuple[Repacked, str | None]:
+def _repack(store: PrunableStore, domain: Domain, found: Survey) -> tuple[Repacked, str | None]:
     sizes = {each.pack: each.blob.size_bytes for each in found.packs}
     try:
-        return repacking.repack(store, head, domain, sizes), None
+        return repacking.repack(store, domain, sizes), None
     except QuiesceError as exc:
         # What is dead already can go all the same.
         if exc.name not in {"VaultDamaged", "VaultFull", "SessionLost"}:
@@ -194,11 +190,12 @@ def _pack_named(text: str) -> PackName | None:
 
 
 def _dated(
-    state: LogState, found: Survey, now: datetime
+    domain: Domain, found: Survey, now: datetime
 ) -> Iterable[tuple[DatedPoint, PointSummary]]:
+    state = domain.state
     proven = [sid for sid, kept in state.points.items() if kept.proofs]
-    for sid, kept in state.points.items():
-        summary = selecting.summary_of(kept)
+    for kept in domain.points():
+        sid, summary = kept.snapshot.sid, selecting.summary_of(kept, domain.keys)
         if kept.state is not PointState.LIVE or summary is None:
             continue
         began = found.entry_times.get(state.opened_at[sid])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import zstandard
 
 from quiesce.errors import QuiesceError
+from quiesce.model.extent import Extent
 from quiesce.vault import changes
 from quiesce.vault.changes import Kept, Leaf
 from quiesce.vault.chunker import plan_reads
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from quiesce.model.disk import Disk
-    from quiesce.model.extent import Extent
     from quiesce.ports import BlockReader, Progress
     from quiesce.vault.chunker import Span
     from quiesce.vault.format.map import Ref
+    from quiesce.vault.format.sealing import DomainKeys
     from quiesce.vault.reading import DiskMap
     from quiesce.vault.tables import PackTables
 
@@ -91,8 +92,9 @@ class Copied:
 class _Worker:
     """Reads, hashes and compresses spans; used by several threads at once."""
 
-    def __init__(self, reader: BlockReader, index: ChunkIndex) -> None:
+    def __init__(self, reader: BlockReader, index: ChunkIndex, keys: DomainKeys) -> None:
         self._reader = reader
+        self._keys = keys
         self._index = index
         self._local = threading.local()
 
@@ -115,7 +117,7 @@ class _Worker:
         return pieces
 
     def _piece(self, position: int, plain: memoryview, base: Mapping[int, Ref]) -> _Piece:
-        chunk_id = names.digest(plain)
+        chunk_id = self._keys.chunk_id(plain)
         before = base.get(position % LEAF_POSITIONS)
         if (before is not None and before.chunk_id == chunk_id) or chunk_id in self._index:
             return _Piece(position, chunk_id, len(plain), None, 0)
@@ -171,7 +173,7 @@ class DiskCopy:
         IncorrectChangeList where it is not what the base has, before anything is committed.
         """
         threads = (os.cpu_count() or 1) + 2
-        work = _Worker(reader, self._index)
+        work = _Worker(reader, self._index, self._packs.keys)
         pending: deque[Callable[[int], int]] = deque()
         done = 0
         with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
@@ -245,7 +247,7 @@ class DiskCopy:
         position, ref = kept.sample
         start = position * CHUNK_BYTES
         length = min(CHUNK_BYTES, self.disk.size_bytes - start)
-        return pool.submit(_prove, reader, start, length, ref)
+        return pool.submit(_prove, reader, Extent(start, length), ref, self._packs.keys)
 
     def _spot(self, piece: _Piece, base: Mapping[int, Ref]) -> Spot:
         before = base.get(piece.position % LEAF_POSITIONS)
@@ -264,7 +266,7 @@ class DiskCopy:
         )
         self._index.put(spot)
         self.copied.new_bytes += piece.plain_bytes
-        self.copied.stored_bytes += len(piece.stored)
+        self.copied.stored_bytes += spot.stored_bytes
         return spot
 
     def _base_leaf(self, leaf: int) -> Leaf:
@@ -303,13 +305,13 @@ def _learn_nothing() -> None:
     """Leave the index as it is."""
 
 
-def _prove(reader: BlockReader, start_bytes: int, length_bytes: int, ref: Ref) -> int:
+def _prove(reader: BlockReader, at: Extent, ref: Ref, keys: DomainKeys) -> int:
     """Read a chunk that is said not to have changed; return how much was read."""
-    if names.digest(reader.read(start_bytes, length_bytes)) != ref.chunk_id:
+    if not keys.is_id(ref.chunk_id, reader.read(at.start_bytes, at.length_bytes)):
         raise QuiesceError(
             "IncorrectChangeList",
-            f"bytes {start_bytes} to {start_bytes + length_bytes} are not in the change list, and"
-            " have changed",
+            f"bytes {at.start_bytes} to {at.end_bytes} are not in the change list, and have"
+            " changed",
             action="run it again without --changed, and see how the list is made",
         )
-    return length_bytes
+    return at.length_bytes

@@ -57,18 +57,19 @@ class DamageFinder:
     _readable: dict[tuple[PackName, int], bool] = field(default_factory=dict)
     _leaves: dict[tuple[PackName, int], tuple[int, ...]] = field(default_factory=dict)
 
-    def of(self, kept: KeptPoint, *, opens: bool) -> PointDamage | None:
+    def of(self, kept: KeptPoint) -> PointDamage | None:
         """Return what the point *kept* has lost, None where no damaged pack is on its list.
 
-        Without *opens*, which needs the domain's key, no more than the point is named.
+        Without the domain's key no more than the point is named.
         """
         sid = kept.snapshot.sid
         machine = self.domain.state.opened[sid].machine
-        summary = selecting.summary_of(kept)
+        keys = self.domain.keys_or_none()
+        summary = None if keys is None else selecting.summary_of(kept, keys)
         created_at = None if summary is None else summary.created_at
         if self.domain.state.packs_of(sid).isdisjoint(self.packs):
             return None
-        if not opens:
+        if keys is None:
             return PointDamage(
                 sid, machine, created_at, None, "its map cannot be read without a key"
             )

@@ -20,10 +20,9 @@ class Examiner:
     With *opens* every chunk is opened and compared with its id, which needs the domain's key.
     """
 
-    def __init__(self, store: BlobReader, domain: Domain, vault_id: bytes, *, opens: bool) -> None:
+    def __init__(self, store: BlobReader, domain: Domain, *, opens: bool) -> None:
         self._store = store
         self._domain = domain
-        self._vault_id = vault_id
         self._opens = opens
 
     def __call__(self, name: PackName) -> tuple[int, str | None]:
@@ -61,12 +60,14 @@ class Examiner:
             raise _DamageError(f"it was written wrongly: {exc}", len(raw)) from exc
 
     def _open(self, raw: bytes, name: PackName) -> None:
-        pack.check_header(raw, self._vault_id, name.kind)
+        keys = self._domain.keys
+        header = pack.parse_header(raw, self._domain.head.vault_id, name.kind)
+        pack_seal = keys.pack(name.kind, *header)
         trailer = raw[-pack.TRAILER_BYTES :]
-        start, length = pack.footer_range(trailer, len(raw))
-        for row in pack.parse_footer(raw[start : start + length], trailer):
+        start, length = pack.footer_range(trailer, len(raw), pack_seal)
+        for row in pack.parse_footer(raw[start : start + length], trailer, pack_seal):
             framed = raw[row.offset : row.offset + pack.FRAME_BYTES + row.stored_bytes]
-            chunk.unpacked(framed, row.chunk_id)
+            chunk.unpacked(framed, row.chunk_id, pack_seal, keys)
 
 
 class _DamageError(Exception):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quiesce.vault.format.entry import (
         Abort,
         Body,
+        Entry,
         Forget,
         Hold,
         Open,
@@ -71,10 +72,12 @@ class LogState:
     committed session without one was purged, or made none. *opened_at* are the entries that opened
     sessions. *moved* says for each repacked pack where the table lies that tells where its chunks
     are, None where nothing of it was in use. *proof_packs* hold what no map names. *alarms* say
-    which entries are void because they are damaged or forged.
+    which entries are void because they are damaged or forged. *is_signed* tells whether the keeper
+    has signed an entry, and is None in a vault without encryption.
     """
 
     prev: bytes
+    is_signed: Callable[[entries.Seal], bool] | None = field(default=None, compare=False)
     tail: int = 0
     sessions: dict[str, SessionState] = field(default_factory=dict)
     opened: dict[str, Open] = field(default_factory=dict)
@@ -149,20 +152,28 @@ class LogState:
         }
         return rules[type(body)](body)
 
-    def apply(self, raw: bytes) -> None:
-        """Take *raw* as the next entry; a void one changes nothing but tail and hash.
+    def takes_away(self, body: Body) -> bool:
+        """Return whether *body*, as the next entry, needs the keeper's signature."""
+        if isinstance(body, entries.Unhold):
+            return body.hold in self.holds and self.holds[body.hold].legal
+        return isinstance(body, (entries.Forget, entries.Purge, entries.Repack))
 
-        Raises QuiesceError VaultUnsupported where this version does not know such entries; the
-        state is as before then.
+    def apply(self, raw: bytes) -> Entry | None:
+        """Take *raw* as the next entry and return it; a void one is None, and changes nothing.
+
+        Tail and hash move on. Raises QuiesceError VaultUnsupported where this version does not know
+        such entries; the state is as before then.
         """
         number = self.tail + 1
-        body = self._readable(raw, number)
-        is_valid = body is not None and self.objection(body) is None
+        entry = self._readable(raw, number)
+        is_valid = entry is not None and self.objection(entry.body) is None
         self.tail, self.prev = number, digest(raw)
-        if body is not None and is_valid:
-            self._take(body, number)
+        if entry is None or not is_valid:
+            return None
+        self._take(entry.body, number)
+        return entry
 
-    def _readable(self, raw: bytes, number: int) -> Body | None:
+    def _readable(self, raw: bytes, number: int) -> Entry | None:
         try:
             entry = entries.parse(raw)
         except ValueError as exc:
@@ -171,7 +182,17 @@ class LogState:
         if entry.number != number or entry.prev != self.prev:
             self._alarm(f"entry {number} does not follow the one before it")
             return None
-        return entry.body
+        if not self._is_vouched_for(entry):
+            self._alarm(f"entry {number} is not signed as it would have to be")
+            return None
+        return entry
+
+    def _is_vouched_for(self, entry: Entry) -> bool:
+        if self.is_signed is None:
+            return entry.seal is None
+        if entry.seal is not None and entry.seal.signature is not None:
+            return self.is_signed(entry.seal)
+        return not self.takes_away(entry.body)
 
     def _alarm(self, message: str) -> None:
         if len(self.alarms) < _MAX_ALARMS:
@@ -324,9 +345,13 @@ class LogState:
         self.lists.join(body.point, body.all_packs, number)
 
 
-def fold(start: bytes, raw_entries: Iterable[bytes]) -> LogState:
+def fold(
+    start: bytes,
+    raw_entries: Iterable[bytes],
+    is_signed: Callable[[entries.Seal], bool] | None = None,
+) -> LogState:
     """Return what the log *raw_entries* says; *start* is the domain's `genesis`."""
-    state = LogState(start)
+    state = LogState(start, is_signed)
     for raw in raw_entries:
         state.apply(raw)
     return state

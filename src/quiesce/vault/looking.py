@@ -89,8 +89,8 @@ def folded(domain: Domain) -> tuple[tuple[str, ...], LogState]:
     except QuiesceError as exc:
         if exc.name != "VaultDamaged":
             raise
-        return (*domain.state.alarms, exc.message), domain.state
-    return tuple(state.alarms), state
+        return (*domain.alarms, exc.message), domain.state
+    return domain.alarms, state
 
 
 def _sizes_now(

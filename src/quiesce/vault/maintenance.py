@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quiesce.ports import PrunableStore
     from quiesce.vault.collecting import Collected, DomainPlan, Survey, Terms
     from quiesce.vault.domain import Domain
+    from quiesce.vault.keys.holders import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +29,22 @@ class Planned:
 class Maintenance:
     """A vault as its keeper has it; used by one thread."""
 
-    def __init__(self, store: PrunableStore) -> None:
-        """Open the vault in *store*.
+    def __init__(self, store: PrunableStore, keys: Keys | None = None) -> None:
+        """Open the vault in *store* with *keys*.
 
         Raises QuiesceError as `Vault.open`, and VaultUnsupported where its care needs more than
         this version knows.
         """
         self._store = store
-        self._vault = Vault.open(store)
+        self._vault = Vault.open(store, keys)
         self._vault.head.require_maintainable()
 
     def plan(self, terms: Terms) -> Iterator[Planned]:
         """Yield what a prune would do, domain by domain, doing nothing."""
         for domain in self._vault.domains():
             found = survey(self._store, domain.name)
-            yield Planned(domain, found, plan_domain(domain.refresh(), found, terms))
+            yield Planned(domain, found, plan_domain(domain, found, terms))
 
     def apply(self, planned: Planned) -> Collected:
         """Do what was planned; see `collecting.apply_plan`."""
-        return apply_plan(
-            self._store, self._vault.head, planned.domain, planned.survey, planned.plan
-        )
+        return apply_plan(self._store, planned.domain, planned.survey, planned.plan)

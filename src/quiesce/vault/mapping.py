@@ -103,7 +103,7 @@ class MapBuilder:
         full = maps.positions_at(level)
         positions = min(full, self._counts[level] - index * full)
         plain = maps.encode(level, positions, refs)
-        node_id = names.digest(plain)
+        node_id = self._packs.keys.chunk_id(plain)
         known = self._known(level, index)
         if known is not None and known.chunk_id == node_id:
             return self._packs.spot_of(known)

@@ -179,8 +179,9 @@ def measure(store: BlobReader, found: Look, progress: Progress) -> DomainSize:
     measured = _Measure(store, found.domain)
     everything = _Frames()
     by_machine: dict[str, list[tuple[KeptPoint, PointSummary]]] = {}
-    for kept in state.points.values():
-        summary = selecting.summary_of(kept)
+    keys = found.domain.keys_or_none()
+    for kept in () if keys is None else found.domain.points():
+        summary = None if keys is None else selecting.summary_of(kept, keys)
         if summary is not None:
             by_machine.setdefault(summary.machine, []).append((kept, summary))
     total = sum(summary.logical_bytes for each in by_machine.values() for _, summary in each)

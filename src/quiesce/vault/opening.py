@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from quiesce.ports import BlobStore
     from quiesce.vault.domain import Domain
-    from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.log import LogState
 
 
@@ -35,16 +34,15 @@ class Intent:
 
 
 @contextmanager
-def writing_session(
-    store: BlobStore, head: VaultHeader, domain: Domain, intent: Intent
-) -> Iterator[WritingSession]:
+def writing_session(store: BlobStore, domain: Domain, intent: Intent) -> Iterator[WritingSession]:
     """Open a session as `Vault.session` says."""
+    keys = domain.keys_to_write()
     minted = str(uuids.uuid4())
-    domain.append(lambda state: _open_on(state, intent, minted))
+    domain.append(lambda state: _open_on(domain, state, intent, minted))
     opened = domain.state.opened[intent.sid]
     for sid in _open_sessions(domain.state, intent):
         domain.append(partial(_abort_on, sid))
-    with PackWriter(store, head, domain.name, intent.sid) as packs:
+    with PackWriter(store, domain, keys, intent.sid) as packs:
         base = _base_reader(store, domain, opened.base)
         session = WritingSession(store, domain, opened, packs=packs, base=base)
         try:
@@ -63,7 +61,7 @@ def _leave(domain: Domain, session: WritingSession) -> None:
         domain.append(partial(_abort_on, session.sid))
 
 
-def _open_on(state: LogState, intent: Intent, minted: str) -> entries.Open | None:
+def _open_on(domain: Domain, state: LogState, intent: Intent, minted: str) -> entries.Open | None:
     if state.session(intent.sid) is SessionState.OPEN:
         return None
     known = _known_uuid(state, intent.machine)
@@ -76,7 +74,7 @@ def _open_on(state: LogState, intent: Intent, minted: str) -> entries.Open | Non
     interrupted = _open_sessions(state, intent)
     points = [
         kept.snapshot.sid
-        for kept in state.points.values()
+        for kept in domain.points()
         if state.opened[kept.snapshot.sid].machine == intent.machine
     ]
     return entries.Open(

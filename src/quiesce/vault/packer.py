@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from quiesce.vault.format import names, pack
 from quiesce.vault.format.map import Place, Ref
+from quiesce.vault.format.sealing import SALT_BYTES
 from quiesce.vault.upload import upload
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from quiesce.ports import BlobStore
-    from quiesce.vault.format.header import VaultHeader
+    from quiesce.vault.domain import Domain
+    from quiesce.vault.format.names import PackName
+    from quiesce.vault.format.sealing import DomainKeys, PackSeal
 
 _UPLOADS: Final = 2
 
@@ -32,21 +36,29 @@ class Spot(NamedTuple):
 class PackWriter:
     """The packs of one session, and all others that it refers to, by number.
 
-    At most three packs are in memory at once. Leaving the context waits for the uploads that were
-    begun, so that a next session can use them, without their errors; `flush` reports those.
+    *written_bytes* are those of uploads that are done, after `flush` of all; *has_begun*: there is
+    one.
+
+    At most three packs are in memory at once; those of data are encrypted, named and uploaded by
+    other threads, so that a place may have a name only later. Leaving the context waits for the
+    uploads that were begun, so that a next session can use them, without their errors; `flush`
+    reports those.
     """
 
-    def __init__(self, store: BlobStore, head: VaultHeader, domain: str, sid: str) -> None:
+    def __init__(self, store: BlobStore, domain: Domain, keys: DomainKeys, sid: str) -> None:
         self._store = store
-        self._head = head
-        self._domain = domain
+        self._head = domain.head
+        self._domain = domain.name
         self._sid = sid
+        self.keys = keys
         self._places: list[Place | None] = []
+        self._naming: dict[int, Future[PackName]] = {}
         self._numbers: dict[Place, int] = {}
         self._open: dict[str, tuple[int, pack.PackBuilder]] = {}
-        self._uploads: deque[Future[None]] = deque()
+        self._uploads: deque[Future[int]] = deque()
         self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
         self.written_bytes = 0
+        self.has_begun = False
 
     def __enter__(self) -> Self:
         return self
@@ -80,13 +92,18 @@ class PackWriter:
 
     def ref_of(self, spot: Spot) -> Ref | None:
         """Return *spot* as a reference, None as long as its pack is not sealed."""
+        if not self.is_sealed(spot.number):
+            return None
         place = self._places[spot.number]
         if place is None:
-            return None
+            raise AssertionError("a sealed pack has no name")
         return Ref(spot.chunk_id, place, spot.offset, spot.stored_bytes, spot.flags)
 
     def is_sealed(self, number: int) -> bool:
         """Return whether pack *number* has its name."""
+        naming = self._naming.get(number)
+        if naming is not None and naming.done():
+            self._name(number, Place(naming.result()))
         return self._places[number] is not None
 
     def add(
@@ -97,50 +114,83 @@ class PackWriter:
         Raises what an earlier upload raised.
         """
         if kind in self._open and not self._open[kind][1].has_room(len(stored)):
-            self.seal(kind)
+            self._close(kind)
         if kind not in self._open:
-            self._open[kind] = (
-                len(self._places),
-                pack.PackBuilder(self._head.vault_id, kind, self._head.pack_bytes),
+            builder = pack.PackBuilder(
+                self._head.vault_id, kind, self._head.pack_bytes, self._new_seal(kind)
             )
+            self._open[kind] = (len(self._places), builder)
             self._places.append(None)
         number, builder = self._open[kind]
-        offset = builder.add(chunk_id, stored, plain_bytes, flags)
+        offset, stored_bytes = builder.add(chunk_id, stored, plain_bytes, flags)
         if builder.full:
-            self.seal(kind)
-        return Spot(chunk_id, number, offset, len(stored), flags)
+            self._close(kind)
+        return Spot(chunk_id, number, offset, stored_bytes, flags)
 
     def seal(self, kind: str) -> None:
-        """Name the pack of *kind* being filled and begin its upload; nothing where there is none.
+        """Name every pack of *kind* and begin its upload; nothing where there is none.
 
         A pack of maps and manifests is stored twice, since losing it loses what it describes.
         """
-        if kind not in self._open:
-            return
+        if kind in self._open:
+            self._close(kind)
+        for number, naming in tuple(self._naming.items()):
+            self._name(number, Place(naming.result()))
+
+    def _new_seal(self, kind: str) -> PackSeal:
+        salt = os.urandom(SALT_BYTES) if self.keys.is_sealed else bytes(SALT_BYTES)
+        return self.keys.pack(kind, self.keys.current, salt)
+
+    def _close(self, kind: str) -> None:
         number, builder = self._open.pop(kind)
+        self.has_begun = True
+        if kind == names.DATA:
+            self._make_room()
+            naming: Future[PackName] = Future()
+            self._naming[number] = naming
+            self._uploads.append(self._pool.submit(self._seal_and_upload, builder, naming))
+            return
         sealed = builder.seal()
         name = pack.pack_of(self._sid, kind, sealed)
-        twin: bytes | None = None
-        if kind == names.META:
-            copy = builder.twin_of(sealed)
-            copy_name = pack.pack_of(self._sid, kind, copy)
-            twin = copy_name.digest
-            self._upload(copy_name, copy)
-        place = Place(name, twin)
+        copy = builder.twin_of(sealed)
+        copy_name = pack.pack_of(self._sid, kind, copy)
+        self._upload(copy_name, copy)
+        self._name(number, Place(name, copy_name.digest))
+        self._upload(name, sealed)
+
+    def _seal_and_upload(self, builder: pack.PackBuilder, naming: Future[PackName]) -> int:
+        try:
+            sealed = builder.seal()
+            name = pack.pack_of(self._sid, names.DATA, sealed)
+        except BaseException as exc:
+            naming.set_exception(exc)
+            raise
+        naming.set_result(name)
+        return self._put(name, sealed)
+
+    def _name(self, number: int, place: Place) -> None:
+        self._naming.pop(number, None)
         self._places[number] = place
         self._numbers[place] = number
-        self._upload(name, sealed)
 
     def flush(self) -> None:
         """Seal everything and return when it is durable. Raises what an upload raised."""
-        for kind in tuple(self._open):
+        for kind in (names.DATA, names.META):
             self.seal(kind)
         while self._uploads:
-            self._uploads.popleft().result()
+            self._wait_for_one()
 
-    def _upload(self, name: names.PackName, data: bytearray) -> None:
+    def _upload(self, name: PackName, data: bytearray) -> None:
+        self._make_room()
+        self._uploads.append(self._pool.submit(self._put, name, data))
+
+    def _put(self, name: PackName, data: bytearray) -> int:
+        upload(self._store, names.pack_name(self._domain, name), data)
+        return len(data)
+
+    def _make_room(self) -> None:
         while len(self._uploads) >= _UPLOADS:
-            self._uploads.popleft().result()
-        blob = names.pack_name(self._domain, name)
-        self._uploads.append(self._pool.submit(upload, self._store, blob, data))
-        self.written_bytes += len(data)
+            self._wait_for_one()
+
+    def _wait_for_one(self) -> None:
+        self.written_bytes += self._uploads.popleft().result()

@@ -11,7 +11,8 @@ from quiesce.errors import QuiesceError
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import map as maps
 from quiesce.vault.format.header import CHUNK_BYTES
-from quiesce.vault.format.pack import FRAME_BYTES
+from quiesce.vault.format.pack import FRAME_BYTES, HEADER_BYTES, parse_header
+from quiesce.vault.format.sealing import SALT_BYTES
 from quiesce.vault.moved import Moved
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from quiesce.vault.format.entry import Snapshot
     from quiesce.vault.format.map import Node, Ref
     from quiesce.vault.format.names import PackName
+    from quiesce.vault.format.sealing import PackSeal
 
 _RUN_CHUNKS: Final = 8
 _CACHED_NODES: Final = 16
+_CACHED_SEALS: Final = 1024
 
 
 class ChunkReader:
@@ -34,8 +37,10 @@ class ChunkReader:
 
     def __init__(self, store: BlobReader, domain: Domain) -> None:
         self._store = store
-        self._domain = domain.name
+        self._domain = domain
         self._moved = Moved(domain)
+        self._seals: OrderedDict[PackName, PackSeal] = OrderedDict()
+        self._lock = threading.Lock()
 
     def current(self, ref: Ref) -> Ref:
         """Return where the chunk at *ref* lies by what is known of the log."""
@@ -79,10 +84,11 @@ class ChunkReader:
             return None
 
     def _fetch_from(self, pack: PackName, refs: Sequence[Ref]) -> list[bytes]:
-        name = names.pack_name(self._domain, pack)
+        name = names.pack_name(self._domain.name, pack)
         start = refs[0].offset
         end = refs[-1].offset + FRAME_BYTES + refs[-1].stored_bytes
         try:
+            pack_seal = self._seal_of(pack, name)
             raw = self._store.get(name, start, end - start)
         except KeyError:
             raise QuiesceError("VaultDamaged", f"{name} is missing") from None
@@ -91,12 +97,32 @@ class ChunkReader:
             at = ref.offset - start
             try:
                 framed = raw[at : at + FRAME_BYTES + ref.stored_bytes]
-                plains.append(chunk.unpacked(framed, ref.chunk_id))
+                plain = chunk.unpacked(framed, ref.chunk_id, pack_seal, self._domain.keys)
+                plains.append(plain)
             except ValueError as exc:
                 raise QuiesceError(
                     "VaultDamaged", f"{name} is damaged at byte {ref.offset}: {exc}"
                 ) from exc
         return plains
+
+    def _seal_of(self, pack: PackName, name: str) -> PackSeal:
+        keys = self._domain.keys
+        if not keys.is_sealed:
+            return keys.pack(pack.kind, 0, bytes(SALT_BYTES))
+        with self._lock:
+            found = self._seals.get(pack)
+        if found is None:
+            raw = self._store.get(name, 0, HEADER_BYTES)
+            try:
+                generation, salt = parse_header(raw, self._domain.head.vault_id, pack.kind)
+                found = keys.pack(pack.kind, generation, salt)
+            except ValueError as exc:
+                raise QuiesceError("VaultDamaged", f"{name} is damaged: {exc}") from exc
+            with self._lock:
+                self._seals[pack] = found
+                if len(self._seals) > _CACHED_SEALS:
+                    self._seals.popitem(last=False)
+        return found
 
 
 class DiskMap:

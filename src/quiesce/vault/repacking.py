@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from quiesce.ports import BlobStore
     from quiesce.vault.domain import Domain
-    from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.format.map import Ref
     from quiesce.vault.format.names import PackName
+    from quiesce.vault.format.sealing import DomainKeys, PackSeal
     from quiesce.vault.log import KeptPoint, LogState
 
 DEAD_PERCENT: Final = 30
@@ -44,9 +44,7 @@ class Repacked:
     copied_bytes: int = 0
 
 
-def repack(
-    store: BlobStore, head: VaultHeader, domain: Domain, sizes: Mapping[PackName, int]
-) -> Repacked:
+def repack(store: BlobStore, domain: Domain, sizes: Mapping[PackName, int]) -> Repacked:
     """Empty the packs of *domain* that are worth it, at most 4 GiB of copies a run.
 
     *sizes* are those of the packs in the store. What was emptied is dead afterwards. Writers and
@@ -55,7 +53,7 @@ def repack(
     """
     known = _Known(store, domain)
     chosen = _choose(domain.state, known, sizes)
-    return _Repacker(store, head, domain).run(known, chosen) if chosen else Repacked()
+    return _Repacker(store, domain).run(known, chosen) if chosen else Repacked()
 
 
 class _Known:
@@ -129,18 +127,18 @@ def _packs_of_bases(state: LogState) -> set[PackName]:
 class _Repacker:
     """One repack, from its open entry to its last."""
 
-    def __init__(self, store: BlobStore, head: VaultHeader, domain: Domain) -> None:
+    def __init__(self, store: BlobStore, domain: Domain) -> None:
         self._store = store
-        self._head = head
         self._domain = domain
         self._sid = ulid.new()
-        self._tables = PackTables(store, domain.name, head.vault_id)
+        self._keys = domain.keys_to_write()
+        self._tables = PackTables(store, domain, self._keys)
         self._gave_up = False
 
     def run(self, known: _Known, chosen: Sequence[Place]) -> Repacked:
         self._open()
         try:
-            with PackWriter(self._store, self._head, self._domain.name, self._sid) as packs:
+            with PackWriter(self._store, self._domain, self._keys, self._sid) as packs:
                 copied = self._copy(known, chosen, packs)
                 table = self._store_table(copied, packs)
             self._check_present(copied, table)
@@ -200,14 +198,22 @@ class _Repacker:
     def _frames(
         self, place: Place, wanted: Sequence[tuple[int, int]]
     ) -> list[tuple[pack.Stored, bytes]] | None:
-        """Return the frames *wanted* of *place*, each proven, None where one cannot be had."""
+        """Return the chunks *wanted* of *place*, as they were before they were sealed.
+
+        Each is proven; None where one cannot be had.
+        """
         if not wanted:
             return []
         for name in place.packs:
             rows = {row.offset: row for row in self._tables.rows(name)}
             with suppress(KeyError, ValueError):
                 raw = self._store.get(names.pack_name(self._domain.name, name))
-                return [(rows[offset], _proven(raw, rows[offset])) for offset, _ in wanted]
+                head = pack.parse_header(raw, self._domain.head.vault_id, name.kind)
+                pack_seal = self._keys.pack(name.kind, *head)
+                return [
+                    (rows[offset], _proven(raw, rows[offset], pack_seal, self._keys))
+                    for offset, _ in wanted
+                ]
         return None
 
     def _store_table(self, copied: Mapping[Place, Mapping[int, Ref]], packs: PackWriter) -> Ref:
@@ -219,7 +225,8 @@ class _Repacker:
             ]
         )
         stored, flags = chunk.packed(plain, zstandard.ZstdCompressor(level=chunk.LEVEL).compress)
-        spot = packs.add(names.META, names.digest(plain), stored, len(plain), flags=flags)
+        chunk_id = self._keys.chunk_id(plain)
+        spot = packs.add(names.META, chunk_id, stored, len(plain), flags=flags)
         packs.flush()
         ref = packs.ref_of(spot)
         if ref is None:
@@ -261,10 +268,10 @@ def _targets(refs: Mapping[int, Ref]) -> frozenset[PackName]:
     return frozenset(name for ref in refs.values() for name in ref.place.packs)
 
 
-def _proven(raw: bytes, row: pack.Stored) -> bytes:
+def _proven(raw: bytes, row: pack.Stored, pack_seal: PackSeal, keys: DomainKeys) -> bytes:
     framed = raw[row.offset : row.offset + FRAME_BYTES + row.stored_bytes]
-    chunk.unpacked(framed, row.chunk_id)
-    return framed[FRAME_BYTES:]
+    chunk.unpacked(framed, row.chunk_id, pack_seal, keys)
+    return chunk.opened(framed, pack_seal)
 
 
 def _abort_on(sid: str, state: LogState) -> entries.Abort | None:

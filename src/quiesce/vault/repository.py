@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from quiesce.errors import QuiesceError
@@ -14,11 +13,14 @@ from quiesce.vault.reading import PointReader
 from quiesce.vault.upload import upload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from quiesce.model.point import PointSummary
-    from quiesce.ports import BlobStore
+    from quiesce.ports import BlobReader, BlobStore
     from quiesce.vault.format.entry import Hold
+    from quiesce.vault.keys.holders import Keys
+    from quiesce.vault.log import KeptPoint
     from quiesce.vault.session import WritingSession
 
 
@@ -28,42 +30,47 @@ class Vault:
     *head* is what it says of itself.
     """
 
-    def __init__(self, store: BlobStore, head: header.VaultHeader) -> None:
+    def __init__(
+        self, store: BlobStore, head: header.VaultHeader, keys: Keys | None = None
+    ) -> None:
         self._store = store
+        self._keys = keys
         self.head = head
         self._domains: dict[str, Domain] = {}
 
     @classmethod
-    def create(cls, store: BlobStore, *, encrypted: bool = False) -> Vault:
-        """Make a vault in *store*, once and durably.
+    def create(cls, store: BlobStore, head: header.VaultHeader, keys: Keys | None = None) -> Vault:
+        """Make the vault that *head* describes in *store*, once and durably.
 
-        Raises QuiesceError VaultExists where there is one, EncryptionUnavailable where it is to be
-        *encrypted*, VaultFull or VaultUnavailable where the store fails.
+        Raises QuiesceError VaultExists where there is one, VaultFull or VaultUnavailable where the
+        store fails.
         """
-        if encrypted:
-            raise QuiesceError("EncryptionUnavailable", "vaults are not encrypted yet")
-        head = header.VaultHeader(os.urandom(16))
         try:
             upload(store, names.VAULT_NAME, head.encode())
         except QuiesceError as exc:
             if exc.name != "VaultDamaged":
                 raise
             raise QuiesceError("VaultExists", "there is a vault already") from exc
-        return cls(store, head)
+        return cls(store, head, keys)
 
     @classmethod
-    def open(cls, store: BlobStore) -> Vault:
-        """Open the vault in *store*.
+    def open(cls, store: BlobStore, keys: Keys | None = None) -> Vault:
+        """Open the vault in *store* with *keys*; what those do not open cannot be read.
 
         Raises QuiesceError VaultNotFound, VaultDamaged where vault.json cannot be read,
         VaultUnsupported where it asks for what this version does not know, by name.
         """
+        return cls(store, cls.header_of(store), keys)
+
+    @staticmethod
+    def header_of(store: BlobReader) -> header.VaultHeader:
+        """Return what the vault in *store* says of itself; raises as `open`."""
         try:
             raw = store.get(names.VAULT_NAME, 0, header.MAX_HEADER_BYTES)
         except KeyError:
             raise QuiesceError("VaultNotFound", "there is no vault") from None
         try:
-            return cls(store, header.parse(raw))
+            return header.parse(raw)
         except ValueError as exc:
             raise QuiesceError("VaultDamaged", f"{names.VAULT_NAME} is damaged: {exc}") from exc
 
@@ -79,8 +86,8 @@ class Vault:
         return tuple(
             point
             for domain in self._domains_of(machine)
-            for kept in domain.refresh().points.values()
-            if (point := selecting.summary_of(kept)) is not None
+            for kept in _readable_points(domain)
+            if (point := selecting.summary_of(kept, domain.keys)) is not None
             and machine in {None, point.machine}
         )
 
@@ -88,13 +95,9 @@ class Vault:
         """Return what is damaged or forged in the logs, of *machine*'s domain or of all."""
         found = []
         for domain in self._domains_of(machine):
-            state = domain.refresh()
-            unreadable = (
-                f"the summary of point {sid} cannot be read"
-                for sid, kept in state.points.items()
-                if selecting.summary_of(kept) is None
-            )
-            found += [f"{domain.name}: {alarm}" for alarm in (*state.alarms, *unreadable)]
+            domain.refresh()
+            alarms = (*domain.alarms, *_unreadable(domain))
+            found += [f"{domain.name}: {alarm}" for alarm in alarms]
         return tuple(found)
 
     def find(self, selector: str) -> PointSummary:
@@ -123,7 +126,7 @@ class Vault:
             raise ValueError(f"not a session's id: {sid!r}")
         domain = self._domain(names.domain_of(machine))
         intent = Intent(sid, machine, uuid, same_machine)
-        return writing_session(self._store, self.head, domain, intent)
+        return writing_session(self._store, domain, intent)
 
     def forget(self, point: PointSummary) -> None:
         """Let *point* go; `recall` undoes it until a prune makes it final.
@@ -156,7 +159,7 @@ class Vault:
         """Open *point* for reading. Raises QuiesceError PointNotFound or VaultDamaged."""
         domain = self._domain(names.domain_of(point.machine))
         kept = domain.refresh().points.get(point.id)
-        if kept is None:
+        if kept is None or kept.number in domain.forged:
             raise QuiesceError("PointNotFound", f"there is no point {point.id}")
         return PointReader(self._store, domain, kept.snapshot)
 
@@ -172,5 +175,28 @@ class Vault:
 
     def _domain(self, name: str) -> Domain:
         if name not in self._domains:
-            self._domains[name] = Domain(self._store, self.head.vault_id, name)
+            self._domains[name] = Domain(self._store, self.head, name, self._keys)
         return self._domains[name]
+
+
+def _readable_points(domain: Domain) -> tuple[KeptPoint, ...]:
+    domain.refresh()
+    return domain.points() if _is_open(domain) else ()
+
+
+def _unreadable(domain: Domain) -> Iterator[str]:
+    if not _is_open(domain):
+        yield f"no key of this host opens it; {len(domain.state.points)} points"
+        return
+    for kept in domain.points():
+        if selecting.summary_of(kept, domain.keys) is None:
+            yield f"the summary of point {kept.snapshot.sid} cannot be read"
+
+
+def _is_open(domain: Domain) -> bool:
+    try:
+        return domain.keys is not None
+    except QuiesceError as exc:
+        if exc.name != "VaultLocked":
+            raise
+        return False

@@ -90,7 +90,10 @@ class _Part:
 
 
 class Scrub:
-    """One scrub of *vault*; with *opens* of chunks too. It writes nothing but the ledger."""
+    """One scrub of *vault*; with *opens* of chunks too, in domains whose keys open here.
+
+    It writes nothing but the ledger.
+    """
 
     def __init__(self, store: PrunableStore, vault: Vault, clock: Clock, *, opens: bool) -> None:
         self._store = store
@@ -124,12 +127,13 @@ class Scrub:
 
     def _begun(self, found: Look) -> _Part:
         known = ledger.read(self._store, found.domain.name)
-        examine = Examiner(self._store, found.domain, self._vault.head.vault_id, opens=self._opens)
+        opens = self._opens and found.domain.keys_or_none() is not None
+        examine = Examiner(self._store, found.domain, opens=opens)
         part = _Part(
             found,
             known,
             examine,
-            opens=self._opens,
+            opens=opens,
             damaged={pack: why for pack, why in known.damaged.items() if pack in found.sizes},
         )
         for pack in found.missing:
@@ -200,7 +204,7 @@ class Scrub:
         state = folded(part.look.domain)[1]
         damaged = {pack: why for pack, why in part.damaged.items() if pack in state.lists}
         finder = DamageFinder(self._store, part.look.domain, damaged)
-        found = [finder.of(kept, opens=True) for kept in state.points.values()] if damaged else []
+        found = [finder.of(kept) for kept in state.points.values()] if damaged else []
         left = {pack: size for pack, size in part.look.sizes.items() if pack not in part.read}
         return Scrubbed(
             look=part.look,

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quiesce.model.point import PointSummary
+    from quiesce.vault.format.sealing import DomainKeys
     from quiesce.vault.log import KeptPoint
 
 _MIN_PREFIX: Final = 8
 _ID_LENGTH: Final = 26
 
 
-def summary_of(kept: KeptPoint) -> PointSummary | None:
+def summary_of(kept: KeptPoint, keys: DomainKeys) -> PointSummary | None:
     """Return what is told of *kept*, None where its log entry has no readable summary."""
     try:
-        point = entries.point_of(kept.snapshot, kept.state.value)
+        point = entries.point_of(kept.snapshot, kept.state.value, keys)
         _moment(point.created_at)
     except ValueError:
         return None

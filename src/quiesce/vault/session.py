@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from quiesce.vault import adoption, ledger, selecting
 from quiesce.vault.copying import ChunkIndex, DiskCopy
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import entry as entries
+from quiesce.vault.format.sealing import NONCE_BYTES
 from quiesce.vault.log import SessionState
 from quiesce.vault.tables import PackTables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from quiesce.model.changes import ChangeList
     from quiesce.model.disk import Disk
     from quiesce.model.point import Evidence
@@ -74,7 +78,7 @@ class WritingSession:
         self._copies: list[DiskCopy] = []
         self._damaged = ledger.damaged(store, domain.name)
         self._index = ChunkIndex()
-        self._tables = PackTables(store, domain.name, packs.vault_id, usable=self._is_usable)
+        self._tables = PackTables(store, domain, packs.keys, usable=self._is_usable)
         found = adoption.packs_in_store(store, domain.name, self._owned_sids())
         adoption.adopt(found, packs=packs, tables=self._tables, index=self._index)
         self._has_learned = base is None
@@ -146,14 +150,15 @@ class WritingSession:
             new_bytes=self._packs.written_bytes,
             disks=tuple(stored.disk for stored in disks),
         )
-        self._domain.append(
-            lambda state: self._snapshot_on(state, used, manifest_ref, entries.summary_of(point))
+        summary = self._packs.keys.seal_summary(
+            self.sid, entries.summary_of(point), secrets.token_bytes(NONCE_BYTES)
         )
+        self._domain.append(lambda state: self._snapshot_on(state, used, manifest_ref, summary))
         return point
 
     def leaves_nothing(self) -> bool:
         """Return whether the session has no packs that a next one could use."""
-        if self._packs.written_bytes:
+        if self._packs.has_begun:
             return False
         sids = self._owned_sids()
         return not any(adoption.packs_in_store(self._store, self._domain.name, sids))
@@ -185,7 +190,7 @@ class WritingSession:
         """Return why *changed* cannot be used, None where it can."""
         if changed is None or self._base is None:
             return "no change record"
-        base = selecting.summary_of(self._domain.state.points[self._base.id])
+        base = selecting.summary_of(self._domain.state.points[self._base.id], self._packs.keys)
         created_at = "" if base is None else base.created_at
         return reason_against(changed, base=self._base.id, created_at=created_at)
 
@@ -234,7 +239,8 @@ class WritingSession:
         except ValueError as exc:
             raise QuiesceError("VaultUnsupported", f"the manifest cannot be stored: {exc}") from exc
         stored, flags = chunk.packed(plain, zstandard.ZstdCompressor(level=chunk.LEVEL).compress)
-        spot = self._packs.add(names.META, names.digest(plain), stored, len(plain), flags=flags)
+        chunk_id = self._packs.keys.chunk_id(plain)
+        spot = self._packs.add(names.META, chunk_id, stored, len(plain), flags=flags)
         self._packs.flush()
         ref = self._packs.ref_of(spot)
         if ref is None:
@@ -264,7 +270,7 @@ class WritingSession:
         state: LogState,
         used: frozenset[PackName],
         manifest_ref: Ref,
-        summary: dict[str, object],
+        summary: Mapping[str, object],
     ) -> entries.Snapshot | None:
         if state.session(self.sid) is SessionState.COMMITTED:
             return None

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from quiesce.ports import BlobReader
+    from quiesce.vault.domain import Domain
     from quiesce.vault.format.map import Place
     from quiesce.vault.format.names import PackName
+    from quiesce.vault.format.sealing import DomainKeys
 
 
 class PackTables:
@@ -26,15 +28,16 @@ class PackTables:
     def __init__(
         self,
         store: BlobReader,
-        domain: str,
-        vault_id: bytes,
+        domain: Domain,
+        keys: DomainKeys,
         *,
         usable: Callable[[PackName], bool] = lambda _: True,
     ) -> None:
         self._usable = usable
         self._store = store
-        self._domain = domain
-        self._vault_id = vault_id
+        self._domain = domain.name
+        self._vault_id = domain.head.vault_id
+        self._keys = keys
         self._present: set[PackName] = set()
         self.absent: set[PackName] = set()
 
@@ -61,7 +64,9 @@ class PackTables:
         blob = names.pack_name(self._domain, name)
         size = self._store.size(blob)
         header = self._store.get(blob, 0, pack.HEADER_BYTES)
-        pack.check_header(header, self._vault_id, name.kind)
+        pack_seal = self._keys.pack(
+            name.kind, *pack.parse_header(header, self._vault_id, name.kind)
+        )
         trailer = self._store.get(blob, max(0, size - pack.TRAILER_BYTES), pack.TRAILER_BYTES)
-        offset, length = pack.footer_range(trailer, size)
-        return pack.parse_footer(self._store.get(blob, offset, length), trailer)
+        offset, length = pack.footer_range(trailer, size, pack_seal)
+        return pack.parse_footer(self._store.get(blob, offset, length), trailer, pack_seal)

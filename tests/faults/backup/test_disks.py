@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from guest_box import wait_until
-from quiesce import wiring
+from quiesce import keycare, wiring
 from quiesce.config import Settings
 from quiesce.providers.readers import start_time
 from quiesce.testing.fakes import SilentProgress
@@ -30,7 +30,7 @@ MIB = 1 << 20
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from quiesce import wiring
+from quiesce import keycare, wiring
 from quiesce.config import Settings
 from quiesce.testing.fakes import SilentProgress
 
@@ -63,7 +63,7 @@ class Meanwhile(SilentProgress):
 def environment(tmp_path: Path) -> Iterator[wiring.Environment]:
     url = (tmp_path / "vault").as_uri()
     environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
-    wiring.create_vault(environment)
+    keycare.create_vault(environment)
     yield environment
     assert list((environment.state_dir / "undo").glob("*")) == []
     assert list((environment.state_dir / "scratch").glob("*")) == []
@@ -231,7 +231,7 @@ def test_a_vault_on_a_disk_of_a_running_qemu_is_refused(tmp_path: Path) -> None:
         environment = wiring.Environment(
             Settings(machine={}), tmp_path / "state", (place / "vault").as_uri()
         )
-        wiring.create_vault(environment)
+        keycare.create_vault(environment)
         # It is never let go, so that nobody writes to the mounted file system but its kernel.
         qemu = ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-accel", "tcg"]
         qemu += ["-blockdev", f"driver=raw,node-name=n,file.driver=file,file.filename={image}"]

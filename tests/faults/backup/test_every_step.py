@@ -19,11 +19,11 @@ from quiesce import wiring
 from quiesce.jobs.restore import restore
 from quiesce.jobs.undo import recover_left_behind
 from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 from tools import backup_under_test, writer_guest
 from tools.bare_qemu import BareQemu, bare_qemu, wait_until
 from tools.standin_agent import StandinAgent, standin_agent
+from vault_box import open_vault, small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,14 +59,14 @@ class Scene:
 
     def points(self) -> list[str]:
         """The recovery points that there are."""
-        return [point.id for point in Vault.open(DirectoryStore(self.vault_path)).points()]
+        return [point.id for point in open_vault(DirectoryStore(self.vault_path)).points()]
 
     def expect_readable_points(self) -> None:
         """Restore the last recovery points; both disks must be of one instant.
 
         Those are the ones whose backups were broken after their commit, and one that was not.
         """
-        vault = Vault.open(DirectoryStore(self.vault_path))
+        vault = open_vault(DirectoryStore(self.vault_path))
         for point in vault.points()[-5:]:
             disks = {disk.name: MemoryDisk(disk.size_bytes) for disk in point.disks}
             restore(vault, point, disks, progress=SilentProgress())
@@ -130,7 +130,7 @@ def scene() -> Iterator[Scene]:
         agent = stack.enter_context(standin_agent())
         state_dir, vault = directory / "state", directory / "vault"
         state_dir.mkdir()
-        Vault.create(DirectoryStore(vault))
+        small_vault(DirectoryStore(vault))
         argv = [sys.executable, backup_under_test.__file__]
         argv += ["--state-dir", str(state_dir), "--vault", str(vault)]
         argv += ["--qmp", str(qemu.qmp), "--qga", str(agent.path)]

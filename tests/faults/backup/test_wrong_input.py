@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from quiesce import wiring
+from quiesce import keycare, wiring
 from quiesce.config import Settings
 from quiesce.errors import ExitStatus
 from quiesce.testing.fakes import SilentProgress
@@ -63,7 +63,7 @@ def scene(qemu: BareQemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     url = (tmp_path / "vault").as_uri()
     environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
-    wiring.create_vault(environment)
+    keycare.create_vault(environment)
     with standin_agent() as agent:
         yield Scene(qemu, agent, environment, qemu.state())
 

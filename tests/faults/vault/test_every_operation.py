@@ -10,7 +10,6 @@ import pytest
 from quiesce.errors import QuiesceError
 from quiesce.system import ulid
 from quiesce.vault.log import SessionState
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
@@ -18,6 +17,7 @@ from vault_box import (
     Died,
     FailingStore,
     back_up,
+    open_vault,
     pattern,
     read_back,
     small_vault,
@@ -59,7 +59,7 @@ def cut_run(store: BlobStore, *, at: int, how: str) -> Run:
     failing = FailingStore(store, at=at, how=how)
     sid = ulid.new()
     try:
-        return Run(sid, failing, back_up(Vault.open(failing), AFTER, sid=sid), at)
+        return Run(sid, failing, back_up(open_vault(failing), AFTER, sid=sid), at)
     except (QuiesceError, Died) as exc:
         return Run(sid, failing, exc, at)
 
@@ -80,7 +80,7 @@ def every_cut(how: str) -> Iterator[tuple[BlobStore, PointSummary, Run]]:
 @pytest.mark.parametrize("how", FailingStore.WAYS)
 def test_old_points_restore_and_the_next_run_needs_nobody(how: str) -> None:
     for store, first, run in every_cut(how):
-        vault = Vault.open(store)
+        vault = open_vault(store)
         points = {point.id: point for point in vault.points("web1")}
 
         assert read_back(vault, points[first.id]) == BEFORE
@@ -90,7 +90,7 @@ def test_old_points_restore_and_the_next_run_needs_nobody(how: str) -> None:
             assert read_back(vault, points[run.sid]) == AFTER
 
         later = back_up(vault, LATER)
-        fresh = Vault.open(store)
+        fresh = open_vault(store)
         assert read_back(fresh, later) == LATER
         assert read_back(fresh, points[first.id]) == BEFORE
         assert set(points) | {later.id} == {point.id for point in fresh.points()}
@@ -100,7 +100,7 @@ def test_old_points_restore_and_the_next_run_needs_nobody(how: str) -> None:
 @pytest.mark.parametrize("how", FailingStore.WAYS)
 def test_after_the_next_run_no_session_is_open(how: str) -> None:
     for store, _, _ in every_cut(how):
-        vault = Vault.open(store)
+        vault = open_vault(store)
         back_up(vault, LATER)
 
         sessions = vault._domain("web1").refresh().sessions
@@ -112,9 +112,9 @@ def test_what_was_uploaded_is_not_uploaded_again(how: str) -> None:
     reused = 0
     for store, _, run in every_cut(how):
         packs = {name for name in store.list("domains/web1/packs/") if f"/{run.sid}/d-" in name}
-        if run.sid in {point.id for point in Vault.open(store).points()}:
+        if run.sid in {point.id for point in open_vault(store).points()}:
             continue
-        again = back_up(Vault.open(store), AFTER)
+        again = back_up(open_vault(store), AFTER)
 
         now = [name for name in store.list("domains/web1/packs/") if f"/{again.id}/d-" in name]
         assert len(packs) + len(now) <= 3
@@ -135,7 +135,7 @@ def test_a_create_without_a_reply_ends_no_run(how: str) -> None:
     for store, _, run in every_cut(how):
         cuts += run.cut.startswith("create")
         if run.cut.startswith("create"):
-            assert run.sid in {point.id for point in Vault.open(store).points()}
+            assert run.sid in {point.id for point in open_vault(store).points()}
             assert not isinstance(run.outcome, BaseException)
     assert cuts > 8
 
@@ -155,7 +155,7 @@ def test_a_directory_survives_every_cut_too(tmp_path: Path, how: str) -> None:
         run = cut_run(store, at=at, how=how)
         is_cut = run.cut != ""
         at += 3
-        later = back_up(Vault.open(store), LATER)
+        later = back_up(open_vault(store), LATER)
 
-        assert read_back(Vault.open(store), first) == BEFORE
-        assert read_back(Vault.open(store), later) == LATER
+        assert read_back(open_vault(store), first) == BEFORE
+        assert read_back(open_vault(store), later) == LATER

@@ -17,16 +17,17 @@ from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
     EVIDENCE,
+    KEYS,
     Died,
     FailingStore,
     back_up,
     copied,
+    open_vault,
     pattern,
     read_back,
     small_vault,
@@ -89,7 +90,7 @@ def scene() -> Scene:
 
 
 def prune(store: PrunableStore, terms: Terms = TERMS) -> None:
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     prune_job.apply(maintenance, prune_job.plan(maintenance, terms), progress=SilentProgress())
 
 
@@ -103,7 +104,7 @@ def cut_prune(store: PrunableStore, *, at: int, how: str) -> str:
 
 def check(store: PrunableStore, scene: Scene) -> dict[str, str]:
     """Every point reads back as it was written; return the states of all."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     points = vault.points()
     for point in points:
         assert read_back(vault, point) == scene.disks[point.id]
@@ -114,7 +115,7 @@ def check(store: PrunableStore, scene: Scene) -> dict[str, str]:
 def left_behind(store: PrunableStore) -> list[str]:
     """Return the packs that a last prune, long after, has not deleted and nothing lists."""
     prune(store, MUCH_LATER)
-    live = Vault.open(store)._domain("web1").refresh().live_packs
+    live = open_vault(store)._domain("web1").refresh().live_packs
     names = {f"domains/web1/packs/{pack.text}" for pack in live}
     return [name for name in store.list("domains/web1/packs/") if name not in names]
 
@@ -124,7 +125,7 @@ def test_an_uncut_prune_does_all_of_it(scene: Scene) -> None:
     whole = FailingStore(store)
     prune(whole)
 
-    state = Vault.open(store)._domain("web1").refresh()
+    state = open_vault(store)._domain("web1").refresh()
     assert len(state.moved) > 0
     assert sorted(check(store, scene).values()) == ["forgotten", "live", "live"]
     assert {operation.partition(" ")[0] for operation in whole.operations} == {
@@ -164,9 +165,9 @@ def test_a_backup_after_a_cut_prune_needs_nobody(scene: Scene, how: str) -> None
         store = scene.clone()
         cut = cut_prune(store, at=at, how=how)
         new = {"vda": pattern(60, CHUNK) + pattern(1, 8 * CHUNK)[CHUNK:]}
-        point = back_up(Vault.open(store), new)
+        point = back_up(open_vault(store), new)
 
-        vault = Vault.open(store)
+        vault = open_vault(store)
         assert read_back(vault, point) == new
         for each in vault.points():
             assert each.id == point.id or read_back(vault, each) == scene.disks[each.id]
@@ -182,7 +183,7 @@ def test_decisions_about_a_point_are_made_once_or_not_at_all(
     at, cut = 1, "the first"
     while cut:
         store = scene.clone()
-        vault = Vault.open(store)
+        vault = open_vault(store)
         wanted = "forgotten" if verb == "recall" else "live"
         point = next(each for each in vault.points() if each.state == wanted)
         if verb == "unhold":
@@ -190,7 +191,7 @@ def test_decisions_about_a_point_are_made_once_or_not_at_all(
         before = vault._domain("web1").refresh().tail
         failing = FailingStore(store, at=at, how=how)
         try:
-            getattr(Vault.open(failing), verb)(point, **arguments)
+            getattr(open_vault(failing), verb)(point, **arguments)
             said = True
         except (QuiesceError, Died):
             said = False
@@ -199,7 +200,7 @@ def test_decisions_about_a_point_are_made_once_or_not_at_all(
 
         assert tail in {before, before + 1}
         assert tail == before + 1 or not said
-        getattr(Vault.open(store), verb)(point, **arguments)
+        getattr(open_vault(store), verb)(point, **arguments)
         assert vault._domain("web1").refresh().tail == before + 1
         at += 1
     assert at > 3

@@ -15,10 +15,9 @@ from quiesce.policy.retention import KeepRules
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import back_up, pattern, read_back, small_vault
+from vault_box import KEYS, back_up, open_vault, pattern, read_back, small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +63,7 @@ class Scene:
         return store
 
     def back_up(self) -> None:
-        point = back_up(Vault.open(self.store), DISKS[2])
+        point = back_up(open_vault(self.store), DISKS[2])
         self.contents[point.id] = DISKS[2]
 
     def prune(self) -> None:
@@ -72,12 +71,12 @@ class Scene:
 
 
 def prune(store: PrunableStore) -> None:
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     prune_job.apply(maintenance, prune_job.plan(maintenance, TERMS), progress=SilentProgress())
 
 
 def check(store: MemoryStore, contents: dict[str, dict[str, bytes]], *, must: set[str]) -> None:
-    vault = Vault.open(store)
+    vault = open_vault(store)
     points = vault.points()
     for point in points:
         assert point.id not in contents or read_back(vault, point) == contents[point.id]
@@ -93,7 +92,7 @@ def cuts_of(scene: Scene, before: dict[str, bytes], events: list[Event], *, must
             check(store, scene.contents, must=must)
             states += 1
             if states % 5 == 0:
-                back_up(Vault.open(store), DISKS[3])
+                back_up(open_vault(store), DISKS[3])
                 prune(store)
                 check(store, scene.contents, must=set())
     return states
@@ -118,7 +117,7 @@ def test_a_prune_with_a_repack_survives_a_power_cut(
 
     assert {event.verb for event in events} >= {"link", "unlink", "fsync"}
     assert cuts_of(scene, before, events, must=set(scene.contents) - {scene.first}) > 30
-    assert len(Vault.open(scene.store)._domain("web1").refresh().moved) > 0
+    assert len(open_vault(scene.store)._domain("web1").refresh().moved) > 0
 
 
 @pytest.mark.parametrize("forgotten", ["fdatasync", "fsync"])

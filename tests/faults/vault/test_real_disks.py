@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quiesce.errors import QuiesceError
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
-from vault_box import CHUNK, back_up, pattern, read_back, small_vault
+from vault_box import CHUNK, back_up, open_vault, pattern, read_back, small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,27 +44,26 @@ def test_a_full_vault_fails_cleanly_and_with_room_the_next_run_goes_on(tiny: Pat
     first = back_up(small_vault(store), SMALL)
 
     with pytest.raises(QuiesceError) as caught:
-        back_up(Vault.open(store), LARGE)
+        back_up(open_vault(store), LARGE)
     assert caught.value.name == "VaultFull"
-    assert read_back(Vault.open(store), first) == SMALL
+    assert read_back(open_vault(store), first) == SMALL
     assert len(files(tiny)) == len(list(store.list("")))
     uploaded = len([name for name in store.list("") if "/d-" in name])
     assert uploaded > 3
 
     subprocess.run(["mount", "-o", "remount,size=24m", tiny], check=True)
-    later = back_up(Vault.open(store), LARGE)
-    assert read_back(Vault.open(store), later) == LARGE
+    later = back_up(open_vault(store), LARGE)
+    assert read_back(open_vault(store), later) == LARGE
     assert later.new_bytes < (40 - 4 * (uploaded - 2)) * CHUNK
 
 
 _WRITER = """
 import sys
 from pathlib import Path
-from vault_box import CHUNK, SparseReader, pattern, EVIDENCE, WHEN
+from vault_box import CHUNK, SparseReader, pattern, EVIDENCE, WHEN, open_vault
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
 
 class Stalling(SparseReader):
@@ -76,7 +74,7 @@ class Stalling(SparseReader):
 
 whole = pattern(2, 40 * CHUNK)
 reader = Stalling(40 * CHUNK, {n: whole[n * CHUNK : (n + 1) * CHUNK] for n in range(40)})
-vault = Vault.open(DirectoryStore(Path(sys.argv[1])))
+vault = open_vault(DirectoryStore(Path(sys.argv[1])))
 with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
     session.copy_disk(Disk("vda", 40 * CHUNK), reader, progress=SilentProgress())
     session.commit(EVIDENCE, created_at=WHEN)
@@ -99,9 +97,9 @@ def test_a_writer_killed_while_it_copies_leaves_whole_packs_for_the_next(tmp_pat
             time.sleep(0.02)
         writer.send_signal(signal.SIGKILL)
     assert len(files(tmp_path)) == len(list(store.list("")))
-    assert [point.id for point in Vault.open(store).points()] == [first.id]
+    assert [point.id for point in open_vault(store).points()] == [first.id]
 
-    later = back_up(Vault.open(store), LARGE)
-    assert read_back(Vault.open(store), later) == LARGE
-    assert read_back(Vault.open(store), first) == SMALL
+    later = back_up(open_vault(store), LARGE)
+    assert read_back(open_vault(store), later) == LARGE
+    assert read_back(open_vault(store), first) == SMALL
     assert later.new_bytes < 24 * CHUNK

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from guest_box import wait_until
-from quiesce import wiring
+from quiesce import keycare, wiring
 from quiesce.config import Settings
 from quiesce.errors import QuiesceError
 from quiesce.testing.fakes import SilentProgress
@@ -73,7 +73,7 @@ class Scene:
 def scene(tmp_path: Path) -> Iterator[Scene]:
     url = (tmp_path / "vault").as_uri()
     environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
-    wiring.create_vault(environment)
+    keycare.create_vault(environment)
     disks = tmp_path / "disks"
     disks.mkdir()
     scene = Scene(disks, environment)
@@ -348,7 +348,7 @@ def test_a_full_vault_fails_the_backup_and_with_room_it_goes_on(scene: Scene) ->
         environment = wiring.Environment(
             Settings(machine={}), scene.environment.state_dir, (place / "vault").as_uri()
         )
-        wiring.create_vault(environment)
+        keycare.create_vault(environment)
         small = Scene(scene.directory, environment)
 
         full = small.back_up(disk)
@@ -391,7 +391,7 @@ def test_a_vault_on_the_disk_that_is_backed_up_is_refused_unless_meant(scene: Sc
         environment = wiring.Environment(
             Settings(machine={}), scene.environment.state_dir, (place / "vault").as_uri()
         )
-        wiring.create_vault(environment)
+        keycare.create_vault(environment)
         on_it = Scene(scene.directory, environment)
         source = subprocess.check_output(["findmnt", "-no", "SOURCE", place], text=True).strip()
         for disk in (image, source):

@@ -14,9 +14,8 @@ from quiesce import config
 from quiesce.cli.main import main
 from quiesce.errors import ExitStatus
 from quiesce.system import ulid
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
-from vault_box import CHUNK, EVIDENCE, copied, pattern, small_vault
+from vault_box import CHUNK, EVIDENCE, copied, lay_key_files, open_vault, pattern, small_vault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +32,7 @@ class Program:
         self._url = (root / "vault").as_uri()
         self._capsys = capsys
         vault = small_vault(self.store)
+        lay_key_files(root / "state" / "keys", self._url)
         for seed in range(4):
             with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
                 copied(session, {"vda": pattern(seed, 3 * CHUNK)})
@@ -57,11 +57,11 @@ class Program:
 
     @property
     def latest(self) -> str:
-        return Vault.open(self.store).find("web1@latest").id
+        return open_vault(self.store).find("web1@latest").id
 
     @property
     def ids(self) -> list[str]:
-        return [point.id for point in Vault.open(self.store).points()]
+        return [point.id for point in open_vault(self.store).points()]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Program:
         self.disk = root / "root.img"
         self.disk.write_bytes(DISK)
         self._capsys = capsys
-        self.run("vault", "init", "--no-encryption")
+        self.run("vault", "init")
         self.back_up()
 
     def run(self, *arguments: str, status: ExitStatus = ExitStatus.DONE) -> str:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.directory import DirectoryStore
-from vault_box import CHUNK, back_up, pattern
+from vault_box import CHUNK, back_up, lay_key_files, pattern, small_vault
 
 pytestmark = pytest.mark.integration
 
@@ -55,14 +54,16 @@ class Program:
 @pytest.fixture
 def program(tmp_path):
     settings = tmp_path / "quiesce.toml"
-    settings.write_text("")
+    keys = tmp_path / "keys"
+    settings.write_text(f'[vault]\nkeys = "{keys}"\n')
     return Program(str(settings), str(tmp_path / "vault"))
 
 
 @pytest.fixture
 def filled(program):
     """A vault with two points of web1, whose ids begin alike."""
-    vault = Vault.create(DirectoryStore(_path(program)))
+    vault = small_vault(DirectoryStore(_path(program)))
+    lay_key_files(_path(program).parent / "keys", f"file://{program.vault}")
     for number in range(2):
         back_up(vault, DISKS, sid=SID.format(number))
     return program
@@ -152,11 +153,6 @@ def test_a_vault_is_made_once(program):
 
     program.expect(6, "VaultExists", "vault", "init", "--no-encryption")
     assert (_path(program) / "vault.json").read_bytes() == before
-
-
-def test_a_vault_that_nobody_wanted_readable(program):
-    program.expect(2, "EncryptionUnavailable", "vault", "init")
-    assert not os.path.exists(program.vault)
 
 
 def test_a_full_disk_under_a_new_vault(program):

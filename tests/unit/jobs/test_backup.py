@@ -17,9 +17,8 @@ from quiesce.model.consistency import ConsistencyLevel, Outcome
 from quiesce.ports import FreezeAnswer, GuestOutlook, Renewal, ThawAnswer
 from quiesce.testing.failpoints import Failpoints
 from quiesce.testing.fakes import FakeGuard, FakeGuest, FakeProvider, FakeVault, SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import small_vault
+from vault_box import open_vault, small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,13 +220,13 @@ def test_a_damaged_log_entry_is_a_warning_of_the_run_and_of_its_point() -> None:
     stage.vault = small_vault(store)
     assert stage.run().warnings == ()
     store._blobs["domains/web1/log/000000000002"] = b"{}"
-    stage.vault = Vault.open(store)
+    stage.vault = open_vault(store)
     run = stage.run()
 
     (warning,) = run.warnings
     assert warning.startswith("web1: entry 2 is damaged")
     assert run.point is not None
-    assert Vault.open(store).read(run.point).evidence.warnings == run.warnings
+    assert open_vault(store).read(run.point).evidence.warnings == run.warnings
 
 
 def test_a_veto_takes_no_snapshot_and_still_thaws() -> None:

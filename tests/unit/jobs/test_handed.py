@@ -8,9 +8,8 @@ from quiesce.model.consistency import ConsistencyLevel, Outcome
 from quiesce.model.point import Evidence
 from quiesce.system import ulid
 from quiesce.testing.fakes import guest_report
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import copied, small_vault
+from vault_box import copied, open_vault, small_vault
 
 
 def point_with(vault, report, machine="web1"):
@@ -44,5 +43,5 @@ def test_a_point_that_cannot_be_read_is_told():
     for name in list(store.list("domains")):
         if "/m-" in name:
             store._blobs[name] = b"rotten"
-    (warning,) = refuse_used(Vault.open(store), "web1", guest_report("A"))
+    (warning,) = refuse_used(open_vault(store), "web1", guest_report("A"))
     assert point.id in warning

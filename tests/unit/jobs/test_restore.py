@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,9 +11,11 @@ from quiesce.jobs.restore import restore
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, WHEN, SparseReader, back_up, pattern, small_vault
+from vault_box import CHUNK, EVIDENCE, WHEN, SparseReader, back_up, open_vault, pattern, small_vault
+
+if TYPE_CHECKING:
+    from quiesce.vault.repository import Vault
 
 DISKS = {"vda": pattern(1, 30 * CHUNK) + bytes(5 * CHUNK) + b"tail", "vdb": bytes(7)}
 
@@ -78,7 +81,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def vault(store: MemoryStore) -> Vault:
-    return Vault.open(store)
+    return open_vault(store)
 
 
 def test_every_disk_is_written_back_and_committed(vault: Vault) -> None:

@@ -13,9 +13,8 @@ from quiesce.model.extent import Extent
 from quiesce.policy.changes import reason_against
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, SparseReader, pattern, read_back, small_vault
+from vault_box import CHUNK, EVIDENCE, SparseReader, open_vault, pattern, read_back, small_vault
 
 WHEN = "2026-11-23T10:00:00.000Z"
 LATER_S = datetime(2026, 11, 24, tzinfo=timezone.utc).timestamp()
@@ -121,12 +120,12 @@ def test_what_the_vault_has_lost_is_read_again():
     store._blobs.pop(pack)  # the store has no way to lose a blob
     reader = Reader(64 * CHUNK, data)
 
-    copied, point = back_up(Vault.open(store), reader, listed())
+    copied, point = back_up(open_vault(store), reader, listed())
 
     assert copied.mode == "incremental"
     assert 0 < copied.new_bytes < 40 * CHUNK
     assert "gone or damaged" in copied.why
-    assert read_back(Vault.open(store), point)["vda"] == whole(reader)
+    assert read_back(open_vault(store), point)["vda"] == whole(reader)
 
 
 @pytest.mark.parametrize(

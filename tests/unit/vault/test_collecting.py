@@ -14,9 +14,18 @@ from quiesce.vault.collecting import Terms
 from quiesce.vault.format import names
 from quiesce.vault.log import SessionState
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, back_up, copied, pattern, read_back, small_vault
+from vault_box import (
+    CHUNK,
+    EVIDENCE,
+    KEYS,
+    back_up,
+    copied,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
 
 if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
@@ -57,7 +66,7 @@ class World:
         return points
 
     def prune(self, rules: KeepRules = RULES, undelete: timedelta = WEEK) -> Collected:
-        maintenance = Maintenance(self.store)
+        maintenance = Maintenance(self.store, KEYS)
         planned = prune_job.plan(maintenance, Terms(rules, undelete, self.now))
         (done,) = prune_job.apply(maintenance, planned, progress=SilentProgress())
         return done
@@ -66,11 +75,11 @@ class World:
         return set(self.store.list("domains/web1/packs/"))
 
     def states(self) -> dict[str, str]:
-        return {point.id: point.state for point in Vault.open(self.store).points()}
+        return {point.id: point.state for point in open_vault(self.store).points()}
 
     def check(self) -> None:
         """Every point that is left reads back as it was written."""
-        vault = Vault.open(self.store)
+        vault = open_vault(self.store)
         for point in vault.points():
             assert read_back(vault, point) == self.disks[point.id]
         assert vault.alarms() == ()
@@ -178,7 +187,7 @@ def test_in_a_copied_directory_nothing_is_forgotten(world: World) -> None:
 def test_machines_in_one_vault_keep_their_own_points(world: World) -> None:
     world.daily(1)
     other = world.back_up(50, machine="db1")
-    maintenance = Maintenance(world.store)
+    maintenance = Maintenance(world.store, KEYS)
     planned = prune_job.plan(maintenance, Terms(KeepRules(last=1), WEEK, world.now))
 
     assert [each.domain.name for each in planned] == ["db1", "web1"]
@@ -251,7 +260,7 @@ def test_a_pack_of_an_unknown_session_is_told_and_left_alone(world: World) -> No
 
 def test_a_session_opened_after_the_fold_keeps_its_packs(world: World) -> None:
     world.daily(1)
-    maintenance = Maintenance(world.store)
+    maintenance = Maintenance(world.store, KEYS)
     planned = prune_job.plan(maintenance, Terms(RULES, WEEK, world.now))
     sid = interrupted(world)
     mine = {name for name in world.packs() if sid in name}
@@ -262,7 +271,7 @@ def test_a_session_opened_after_the_fold_keeps_its_packs(world: World) -> None:
 
 def test_what_changed_since_the_plan_is_not_done(world: World) -> None:
     points = world.daily(4)
-    maintenance = Maintenance(world.store)
+    maintenance = Maintenance(world.store, KEYS)
     terms = Terms(RULES, WEEK, world.now)
     planned = prune_job.plan(maintenance, terms)
     world.vault.hold(points[0], hold_id="h")
@@ -280,7 +289,7 @@ def test_a_prune_that_would_forget_too_much_is_refused_before_anything_is_done(
     world: World,
 ) -> None:
     world.daily(8)
-    maintenance = Maintenance(world.store)
+    maintenance = Maintenance(world.store, KEYS)
     planned = prune_job.plan(maintenance, Terms(KeepRules(last=1), WEEK, world.now))
 
     with pytest.raises(QuiesceError) as caught:
@@ -292,13 +301,13 @@ def test_a_prune_that_would_forget_too_much_is_refused_before_anything_is_done(
 
 def test_care_of_a_vault_from_the_future_is_refused_by_name(world: World) -> None:
     raw = world.store.get("vault.json").replace(
-        b'"maintain":["unencrypted"]', b'"maintain":["unencrypted","later"]'
+        b'"maintain":["encrypted"]', b'"maintain":["encrypted","later"]'
     )
     world.store._blobs["vault.json"] = raw
 
     with pytest.raises(QuiesceError, match="later"):
-        Maintenance(world.store)
-    back_up(Vault.open(world.store), {"vda": b"x"})
+        Maintenance(world.store, KEYS)
+    back_up(open_vault(world.store), {"vda": b"x"})
 
 
 def test_a_point_of_an_aborted_session_is_never_made(world: World) -> None:

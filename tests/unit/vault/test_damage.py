@@ -8,9 +8,18 @@ from quiesce.errors import QuiesceError
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.vault.format import names
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, WHEN, back_up, copied, pattern, read_back, small_vault
+from vault_box import (
+    CHUNK,
+    EVIDENCE,
+    WHEN,
+    back_up,
+    copied,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
 
 DISKS = {"vda": pattern(1, 9 * CHUNK) + b"\0" * CHUNK + b"compresses" * 40_000}
 
@@ -60,7 +69,7 @@ def test_a_damaged_data_pack_is_named_with_the_range(
 ) -> None:
     name = packs(store, "d")[number]
     damage(store, name, kind)
-    vault = Vault.open(store)
+    vault = open_vault(store)
 
     with pytest.raises(QuiesceError, match=r"disk vda, bytes \d+ to \d+") as caught:
         read_back(vault, vault.points()[0])
@@ -74,7 +83,7 @@ def test_a_flipped_bit_of_a_data_pack_is_found_or_harmless(store: MemoryStore, a
     for name in packs(store, "d"):
         data = store._blobs[name]
         damage(store, name, "flipped", at)
-        vault = Vault.open(store)
+        vault = open_vault(store)
         try:
             assert read_back(vault, vault.points()[0]) == DISKS
         except QuiesceError as exc:
@@ -90,7 +99,7 @@ def test_any_one_meta_pack_may_be_lost(store: MemoryStore, kind: str) -> None:
     for name in meta:
         data = store._blobs[name]
         damage(store, name, kind)
-        vault = Vault.open(store)
+        vault = open_vault(store)
         assert read_back(vault, vault.points()[0]) == DISKS
         store._blobs[name] = data
 
@@ -99,7 +108,7 @@ def test_any_one_meta_pack_may_be_lost(store: MemoryStore, kind: str) -> None:
 def test_a_meta_pack_lost_with_its_twin_is_named(store: MemoryStore, kind: str) -> None:
     for name in packs(store, "m"):
         damage(store, name, kind)
-    vault = Vault.open(store)
+    vault = open_vault(store)
 
     with pytest.raises(QuiesceError, match="/m-") as caught:
         read_back(vault, vault.points()[0])
@@ -112,7 +121,7 @@ def test_a_backup_heals_what_it_can_read_again(store: MemoryStore, which: str, k
     if which == "m":
         for name in packs(store, "m"):
             damage(store, name, kind)
-    vault = Vault.open(store)
+    vault = open_vault(store)
     point = back_up(vault, DISKS)
 
     assert read_back(vault, point) == DISKS
@@ -126,12 +135,12 @@ def test_what_lies_in_a_damaged_data_pack_is_stored_again(
 ) -> None:
     damage(store, packs(store, "d")[number], kind)
     disks = {"vda": bytes(CHUNK) + DISKS["vda"]} if moved else DISKS
-    vault = Vault.open(store)
+    vault = open_vault(store)
     with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
         (told,) = copied(session, disks)
         point = session.commit(EVIDENCE, created_at=WHEN)
 
-    assert read_back(Vault.open(store), point) == disks
+    assert read_back(open_vault(store), point) == disks
     assert told.why == "no change record; 1 earlier packs are gone or damaged"
     assert 0 < told.new_bytes < len(DISKS["vda"])
     before = len(packs(store, "d"))
@@ -142,7 +151,7 @@ def test_what_lies_in_a_damaged_data_pack_is_stored_again(
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_equal_map_in_damaged_packs_is_stored_again(store: MemoryStore, kind: str) -> None:
     # The second point has the leaf of vda from the first, and one of its own with the same chunks.
-    vault = Vault.open(store)
+    vault = open_vault(store)
     disks = {**DISKS, "vdb": DISKS["vda"]}
     disk_map = vault.read(back_up(vault, disks)).disk_map(Disk("vda", len(DISKS["vda"])))
     leaf = None if disk_map is None else disk_map.ref(0, 0)
@@ -151,7 +160,7 @@ def test_an_equal_map_in_damaged_packs_is_stored_again(store: MemoryStore, kind:
         damage(store, names.pack_name("web1", pack), kind)
     point = back_up(vault, disks)
 
-    assert read_back(Vault.open(store), point) == disks
+    assert read_back(open_vault(store), point) == disks
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,18 +169,18 @@ def test_a_map_that_has_lost_one_copy_gets_two_again(
     store: MemoryStore, kind: str, number: int
 ) -> None:
     damage(store, packs(store, "m")[number], kind)
-    vault = Vault.open(store)
+    vault = open_vault(store)
     point = back_up(vault, DISKS)
 
     for name in packs(store, "m"):
         data = store._blobs.pop(name)
-        assert read_back(Vault.open(store), point) == DISKS
+        assert read_back(open_vault(store), point) == DISKS
         store._blobs[name] = data
 
 
 def test_a_pack_that_goes_during_the_backup_makes_no_point(store: MemoryStore) -> None:
     name = packs(store, "d")[0]
-    vault = Vault.open(store)
+    vault = open_vault(store)
     with vault.session(machine="web1", uuid=None, sid=ulid.new()) as session:
         copied(session, DISKS)
         damage(store, name, "lost")
@@ -189,7 +198,7 @@ def test_a_damaged_log_entry_is_an_alarm_and_no_point(
     store: MemoryStore, kind: str, number: int
 ) -> None:
     damage(store, f"domains/web1/log/{number:012d}", kind)
-    vault = Vault.open(store)
+    vault = open_vault(store)
 
     assert vault.points() == ()
     assert f"entry {number} is damaged" in vault.alarms()[0]
@@ -199,14 +208,14 @@ def test_a_lost_log_entry_is_named(store: MemoryStore) -> None:
     damage(store, "domains/web1/log/000000000001", "lost")
 
     with pytest.raises(QuiesceError, match="log/000000000001"):
-        Vault.open(store).points()
+        open_vault(store).points()
 
 
 def test_a_pack_of_another_name_is_not_taken_for_it(store: MemoryStore) -> None:
     one, other, _ = packs(store, "d")
     blobs = store._blobs
     blobs[one], blobs[other] = blobs[other], blobs[one]
-    vault = Vault.open(store)
+    vault = open_vault(store)
 
     with pytest.raises(QuiesceError) as caught:
         read_back(vault, vault.points()[0])
@@ -228,4 +237,4 @@ def test_an_adopted_pack_with_a_damaged_header_or_table_is_not_used(at: int) -> 
     point = back_up(vault, DISKS)
 
     assert len(packs(store, "d")) == 2 * before
-    assert read_back(Vault.open(store), point) == DISKS
+    assert read_back(open_vault(store), point) == DISKS

@@ -8,6 +8,7 @@ from quiesce.errors import QuiesceError
 from quiesce.vault.domain import Domain
 from quiesce.vault.format import entry, names
 from quiesce.vault.format.entry import Abort, Open
+from quiesce.vault.format.header import VaultHeader
 from quiesce.vault.log import LogState, SessionState
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import FailingStore
@@ -21,7 +22,7 @@ A, B = (f"0{letter}{'0' * 24}" for letter in "AB")
 
 
 def domain(store: BlobStore) -> Domain:
-    return Domain(store, bytes(16), "web1")
+    return Domain(store, VaultHeader(bytes(16)), "web1")
 
 
 def opening(sid: str) -> Callable[[LogState], entry.Body | None]:

@@ -14,7 +14,9 @@ from quiesce.model.disk import Disk
 from quiesce.model.point import Evidence, PointSummary
 from quiesce.vault.format import chunk, document, entry, header, manifest, names, pack
 from quiesce.vault.format import map as maps
+from quiesce.vault.format.sealing import PackSeal, PlainKeys, PlainPack
 
+PLAIN = PlainPack()
 SID = "01JD0000000000000000000000"
 VAULT_ID = bytes(range(16))
 COMPRESS = zstandard.ZstdCompressor(level=1).compress
@@ -76,18 +78,22 @@ def test_what_is_no_packs_name_is_refused(text: object) -> None:
 # --- packs and chunks --------------------------------------------------------------------------
 
 
-def sealed_pack(plains: list[bytes], kind: str = "d") -> bytes:
-    builder = pack.PackBuilder(VAULT_ID, kind, 1 << 20)
+def sealed_pack(plains: list[bytes], kind: str = "d", seal: PackSeal = PLAIN) -> bytes:
+    builder = pack.PackBuilder(VAULT_ID, kind, 1 << 20, seal)
     for plain in plains:
         stored, flags = chunk.packed(plain, COMPRESS)
         builder.add(names.digest(plain), stored, len(plain), flags)
     return bytes(builder.seal())
 
 
-def table(raw: bytes) -> list[pack.Stored]:
+def unpacked(raw: bytes, chunk_id: bytes) -> bytes:
+    return chunk.unpacked(raw, chunk_id, PLAIN, PlainKeys())
+
+
+def table(raw: bytes, seal: PackSeal = PLAIN) -> list[pack.Stored]:
     trailer = raw[-pack.TRAILER_BYTES :]
-    offset, length = pack.footer_range(trailer, len(raw))
-    return list(pack.parse_footer(raw[offset : offset + length], trailer))
+    offset, length = pack.footer_range(trailer, len(raw), seal)
+    return list(pack.parse_footer(raw[offset : offset + length], trailer, seal))
 
 
 plain_chunks = st.one_of(
@@ -99,12 +105,11 @@ plain_chunks = st.one_of(
 def test_a_packs_chunks_are_found_by_its_table(plains: list[bytes]) -> None:
     raw = sealed_pack(plains)
 
-    pack.check_header(raw[:64], VAULT_ID, "d")
+    pack.parse_header(raw[:64], VAULT_ID, "d")
     rows = table(raw)
     assert [row.chunk_id for row in rows] == [names.digest(plain) for plain in plains]
     found = [
-        chunk.unpacked(raw[row.offset : row.offset + 16 + row.stored_bytes], row.chunk_id)
-        for row in rows
+        unpacked(raw[row.offset : row.offset + 16 + row.stored_bytes], row.chunk_id) for row in rows
     ]
     assert found == plains
 
@@ -117,7 +122,7 @@ def test_no_flipped_bit_of_a_chunk_is_handed_out(plains: list[bytes], data: st.D
     framed[data.draw(st.integers(0, len(framed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
     try:
-        plain = chunk.unpacked(bytes(framed), row.chunk_id)
+        plain = unpacked(bytes(framed), row.chunk_id)
     except ValueError:
         return
     assert names.digest(plain) == row.chunk_id  # the slot is not part of the content
@@ -126,7 +131,7 @@ def test_no_flipped_bit_of_a_chunk_is_handed_out(plains: list[bytes], data: st.D
 @given(st.lists(plain_chunks, min_size=1, max_size=5), st.data())
 def test_no_flipped_bit_of_a_table_goes_unseen(plains: list[bytes], data: st.DataObject) -> None:
     raw = bytearray(sealed_pack(plains))
-    start, _ = pack.footer_range(bytes(raw[-32:]), len(raw))
+    start, _ = pack.footer_range(bytes(raw[-32:]), len(raw), PLAIN)
     raw[data.draw(st.integers(start, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
 
     with pytest.raises(ValueError, match=r"pack|chunk"):
@@ -136,13 +141,13 @@ def test_no_flipped_bit_of_a_table_goes_unseen(plains: list[bytes], data: st.Dat
 @given(st.binary(min_size=32, max_size=32), st.integers(0, 2**40))
 def test_any_trailer_is_read_or_refused(trailer: bytes, size: int) -> None:
     with pytest.raises(ValueError, match="pack"):
-        pack.footer_range(trailer, size)
+        pack.footer_range(trailer, size, PLAIN)
 
 
 @given(st.binary(max_size=400), hashes)
 def test_any_bytes_are_no_chunk(raw: bytes, chunk_id: bytes) -> None:
     with pytest.raises(ValueError, match="chunk"):
-        chunk.unpacked(raw, chunk_id)
+        unpacked(raw, chunk_id)
 
 
 def test_a_chunk_that_claims_gigabytes_allocates_nothing() -> None:
@@ -150,7 +155,7 @@ def test_a_chunk_that_claims_gigabytes_allocates_nothing() -> None:
     framed = pack.frame(0, len(bomb), 1000, pack.ZSTD) + bomb
 
     with pytest.raises(ValueError, match="contradict"):
-        chunk.unpacked(framed, bytes(32))
+        unpacked(framed, bytes(32))
 
 
 @pytest.mark.parametrize(
@@ -164,22 +169,22 @@ def test_a_header_that_is_not_ours_is_refused(at: int, what: str) -> None:
         raw[60:64] = struct.pack("<I", crc32(raw[:60]))
 
     with pytest.raises(ValueError, match=what):
-        pack.check_header(bytes(raw), VAULT_ID, "d")
+        pack.parse_header(bytes(raw), VAULT_ID, "d")
 
 
 def test_the_twin_of_a_pack_differs_only_in_its_header() -> None:
-    builder = pack.PackBuilder(VAULT_ID, "m", 1 << 20)
+    builder = pack.PackBuilder(VAULT_ID, "m", 1 << 20, PLAIN)
     builder.add(names.digest(b"x"), b"x", 1, 0)
     sealed = builder.seal()
     twin = builder.twin_of(sealed)
 
     assert twin != sealed
     assert twin[64:] == sealed[64:]
-    pack.check_header(bytes(twin[:64]), VAULT_ID, "m")
+    pack.parse_header(bytes(twin[:64]), VAULT_ID, "m")
 
 
 def test_a_pack_stays_below_the_hard_limit() -> None:
-    builder = pack.PackBuilder(VAULT_ID, "m", 64 << 20)
+    builder = pack.PackBuilder(VAULT_ID, "m", 64 << 20, PLAIN)
     large = bytes(pack.MAX_PLAIN_BYTES)
     while builder.has_room(len(large)):
         builder.add(bytes(32), large, len(large), 0)
@@ -375,7 +380,7 @@ def test_a_summary_is_read_back() -> None:
         entry.summary_of(POINT),
     )
 
-    assert entry.point_of(snapshot, "live") == POINT
+    assert entry.point_of(snapshot, "live", PlainKeys()) == POINT
 
 
 @given(st.binary(max_size=200))

@@ -16,9 +16,8 @@ from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, back_up, pattern, small_vault
+from vault_box import CHUNK, KEYS, back_up, open_vault, pattern, small_vault
 
 if TYPE_CHECKING:
     from quiesce.vault.measuring import DomainSize
@@ -44,7 +43,7 @@ class Counting:
 
 
 def measured(store: MemoryStore, progress: Counting | None = None) -> DomainSize:
-    (domain,) = Vault.open(store).domains()
+    (domain,) = open_vault(store).domains()
     return measuring.measure(store, look(store, domain), progress or Counting())
 
 
@@ -82,7 +81,7 @@ def test_what_compresses_takes_less_and_maps_take_more() -> None:
 
 
 def test_points_that_share_everything_take_no_more_together(store: MemoryStore) -> None:
-    back_up(Vault.open(store), SECOND)
+    back_up(open_vault(store), SECOND)
     (machine,) = measured(store).machines
     _, second, third = (point.size for point in machine.points)
 
@@ -108,10 +107,10 @@ def test_dead_bytes_are_those_that_a_prune_frees_or_leaves_in_packs() -> None:
     back_up(vault, {"vda": data[:CHUNK] + pattern(1, 7 * CHUNK)})
     vault.forget(point)
     assert measured(store).look.dead.packs == 0
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
     (planned,) = prune.plan(maintenance, terms)
-    domain = Vault.open(store).domains()[0]
+    domain = open_vault(store).domains()[0]
     # Purged alone, so that nothing is repacked.
     domain.append(lambda state: entries.Purge(point.id) if point.id in state.points else None)
     found = measured(store)
@@ -132,7 +131,7 @@ def test_after_a_repack_next_to_nothing_is_dead() -> None:
     point = back_up(vault, {"vda": data})
     back_up(vault, {"vda": data[:CHUNK] + pattern(1, 7 * CHUNK)})
     vault.forget(point)
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
     (done,) = prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
 
@@ -143,7 +142,7 @@ def test_after_a_repack_next_to_nothing_is_dead() -> None:
 
 
 def test_a_damaged_point_is_told_and_the_others_are_measured(store: MemoryStore) -> None:
-    vault = Vault.open(store)
+    vault = open_vault(store)
     first, second = vault.points()
     for pack in vault.read(second).manifest_ref.place.packs:
         store.delete([names.pack_name("web1", pack)])

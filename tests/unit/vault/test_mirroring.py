@@ -12,11 +12,22 @@ from quiesce.policy.retention import KeepRules
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
 from quiesce.vault.format import names
+from quiesce.vault.keys import creation
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.mirroring import Mirror
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, Died, FailingStore, back_up, pattern, read_back, small_vault
+from vault_box import (
+    CHUNK,
+    KEYS,
+    Died,
+    FailingStore,
+    back_up,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,17 +47,17 @@ def mirror(source: PrunableStore, target: PrunableStore) -> tuple[Mirrored, ...]
 
 def prune(store: PrunableStore) -> None:
     """Let all points of web1 go but the last."""
-    vault = Vault.open(store)
+    vault = open_vault(store)
     for point in vault.points("web1")[:-1]:
         vault.forget(point)
     now = datetime.now(UTC) + timedelta(days=30)
-    keeper = Maintenance(store)
+    keeper = Maintenance(store, KEYS)
     for planned in list(keeper.plan(Terms(KeepRules(), timedelta(), now))):
         keeper.apply(planned)
 
 
 def contents(store: PrunableStore) -> dict[str, dict[str, bytes]]:
-    vault = Vault.open(store)
+    vault = open_vault(store)
     return {point.id: read_back(vault, point) for point in vault.points()}
 
 
@@ -86,7 +97,7 @@ def test_only_what_is_new_is_copied(source: MemoryStore, target: MemoryStore) ->
     mirror(source, target)
     before = blobs(target)
     assert all((each.packs, each.entries) == (0, 0) for each in mirror(source, target))
-    back_up(Vault.open(source), {**DISKS[2], "vdb": pattern(7, 900)})
+    back_up(open_vault(source), {**DISKS[2], "vdb": pattern(7, 900)})
     counted = FailingStore(target)
     (_, web1) = mirror(source, counted)
 
@@ -143,7 +154,7 @@ def test_at_each_moment_every_point_that_it_shows_can_be_read(source: MemoryStor
             assert found.items() <= truth.items()
             seen.append(len(found))
         else:
-            assert Vault.open(target) is not None
+            assert open_vault(target) is not None
 
     target.watch = look
     mirror(source, target)
@@ -221,7 +232,7 @@ def test_what_the_vault_itself_has_lost_is_named_and_the_rest_is_copied(
 
 
 def test_the_mirror_of_another_vault_is_refused(source: MemoryStore, target: MemoryStore) -> None:
-    Vault.create(target)
+    Vault.create(target, creation.plain_vault())
     before = blobs(target)
     with pytest.raises(QuiesceError, match="another vault") as caught:
         mirror(source, target)
@@ -234,13 +245,13 @@ def test_a_mirror_that_was_backed_up_to_is_refused(
     source: MemoryStore, target: MemoryStore
 ) -> None:
     mirror(source, target)
-    back_up(Vault.open(target), DISKS[1])
+    back_up(open_vault(target), DISKS[1])
     for _ in range(2):
         with pytest.raises(QuiesceError, match="entries there that are not") as caught:
             mirror(source, target)
         assert caught.value.name == "MirrorDiverged"
         # And where the vault has gone on too.
-        back_up(Vault.open(source), DISKS[0])
+        back_up(open_vault(source), DISKS[0])
 
 
 def test_a_mirror_can_be_mirrored_back(source: MemoryStore, target: MemoryStore) -> None:

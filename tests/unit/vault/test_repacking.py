@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +17,22 @@ from quiesce.vault.format import moves, names
 from quiesce.vault.format.map import Place
 from quiesce.vault.log import SessionState
 from quiesce.vault.maintenance import Maintenance
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, WHEN, back_up, copied, pattern, read_back, small_vault
+from vault_box import (
+    CHUNK,
+    EVIDENCE,
+    KEYS,
+    WHEN,
+    back_up,
+    copied,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
+
+if TYPE_CHECKING:
+    from quiesce.vault.repository import Vault
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 OLD = {"vda": pattern(1, 8 * CHUNK), "vdb": pattern(9, CHUNK + 5)}
@@ -53,14 +67,14 @@ def _once(body: entries.Body):
 
 
 def repack(store: MemoryStore, vault: Vault) -> repacking.Repacked:
-    domain = Vault.open(store)._domain("web1")
+    domain = open_vault(store)._domain("web1")
     found = collecting.survey(store, "web1")
     sizes = {each.pack: each.blob.size_bytes for each in found.packs}
-    return repacking.repack(store, vault.head, domain, sizes)
+    return repacking.repack(store, domain, sizes)
 
 
 def collect(store: MemoryStore, now: datetime = NOW) -> collecting.Collected:
-    maintenance = Maintenance(store)
+    maintenance = Maintenance(store, KEYS)
     planned = prune_job.plan(maintenance, Terms(KeepRules(), timedelta(0), now))
     (done,) = prune_job.apply(maintenance, planned, progress=SilentProgress())
     return done
@@ -71,7 +85,7 @@ def stored_bytes(store: MemoryStore) -> int:
 
 
 def check(store: MemoryStore, expected: dict[str, dict[str, bytes]]) -> None:
-    vault = Vault.open(store)
+    vault = open_vault(store)
     assert {point.id: read_back(vault, point) for point in vault.points()} == expected
     assert vault.alarms() == ()
 
@@ -92,17 +106,17 @@ def test_what_is_used_moves_and_the_rest_goes(store: MemoryStore) -> None:
 def test_a_second_repack_finds_nothing_to_do(store: MemoryStore) -> None:
     vault, _ = half_dead(store)
     repack(store, vault)
-    tail = Vault.open(store)._domain("web1").refresh().tail
+    tail = open_vault(store)._domain("web1").refresh().tail
 
     assert repack(store, vault).packs == 0
-    assert Vault.open(store)._domain("web1").refresh().tail == tail
+    assert open_vault(store)._domain("web1").refresh().tail == tail
 
 
 def test_a_backup_after_a_repack_stores_only_what_is_new(store: MemoryStore) -> None:
     vault, sid = half_dead(store)
     repack(store, vault)
     collect(store)
-    fresh = Vault.open(store)
+    fresh = open_vault(store)
     with fresh.session(machine="web1", uuid=None, sid=ulid.new()) as session:
         done = copied(session, NEXT)
         point = session.commit(EVIDENCE, created_at=WHEN)
@@ -122,17 +136,17 @@ def test_what_was_moved_is_moved_again(store: MemoryStore) -> None:
             "vda": pattern(seed, 5 * CHUNK) + disks["vda"][5 * CHUNK :],
             "vdb": disks["vdb"],
         }
-        point = back_up(Vault.open(store), disks)
+        point = back_up(open_vault(store), disks)
         expected[point.id] = disks
         check(store, expected)
         if seed % 2:
-            fresh = Vault.open(store)
+            fresh = open_vault(store)
             fresh.forget(next(each for each in fresh.points() if each.id == last))
             collect(store)
             del expected[last]
             check(store, expected)
         last = point.id
-    state = Vault.open(store)._domain("web1").refresh()
+    state = open_vault(store)._domain("web1").refresh()
     assert len(state.moved) > 4
 
 
@@ -160,7 +174,7 @@ def test_a_point_made_meanwhile_is_taken_into_account(
 
     def check_present(self: object, *args: object) -> None:
         real(self, *args)
-        made.append(back_up(Vault.open(store), NEXT))
+        made.append(back_up(open_vault(store), NEXT))
 
     monkeypatch.setattr(repacking._Repacker, "_check_present", check_present)
     repack(store, vault)
@@ -193,7 +207,7 @@ def test_a_damaged_map_stops_the_repack_and_not_the_collection(store: MemoryStor
     assert done.left is not None
     assert done.purged == (third.id,)
     assert done.deleted > 0
-    assert Vault.open(store)._domain("web1").refresh().tail == tail + 2
+    assert open_vault(store)._domain("web1").refresh().tail == tail + 2
 
 
 def test_a_damaged_chunk_is_left_where_it_is(store: MemoryStore) -> None:
@@ -211,7 +225,7 @@ def test_a_damaged_chunk_is_left_where_it_is(store: MemoryStore) -> None:
 
     assert name in set(store.list(""))
     with pytest.raises(QuiesceError, match="damaged"):
-        read_back(Vault.open(store), vault.find(sid))
+        read_back(open_vault(store), vault.find(sid))
 
 
 def test_an_interrupted_repack_is_given_up_by_the_next(
@@ -233,7 +247,7 @@ def test_an_interrupted_repack_is_given_up_by_the_next(
     state = vault._domain("web1").refresh()
     (left,) = state.open_sessions()
     check(store, {sid: NEW})
-    point = back_up(Vault.open(store), NEXT)
+    point = back_up(open_vault(store), NEXT)
     assert vault._domain("web1").refresh().session(left.sid) is SessionState.OPEN
 
     repack(store, vault)

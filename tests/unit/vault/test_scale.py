@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from quiesce.model.disk import Disk
 from quiesce.system import ulid
 from quiesce.testing.fakes import SilentProgress
@@ -13,9 +15,11 @@ from quiesce.vault.format.map import Place, Ref
 from quiesce.vault.mapping import MapBuilder
 from quiesce.vault.packer import PackWriter
 from quiesce.vault.reading import ChunkReader, DiskMap
-from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, WHEN, SparseReader, back_up, pattern, small_vault
+from vault_box import CHUNK, EVIDENCE, WHEN, SparseReader, back_up, open_vault, pattern, small_vault
+
+if TYPE_CHECKING:
+    from quiesce.vault.repository import Vault
 
 TIB = 1 << 40
 LEAF_CHUNKS = 256
@@ -61,7 +65,8 @@ def test_leaves_that_wait_for_a_pack_do_not_fill_the_memory() -> None:
     store = MemoryStore()
     leaves, most = 1000, 0
     old = Place(names.PackName(ulid.new(), "d", bytes(32)))
-    with PackWriter(store, VaultHeader(bytes(16)), "web1", ulid.new()) as packs:
+    domain = Domain(store, VaultHeader(bytes(16)), "web1")
+    with PackWriter(store, domain, domain.keys, ulid.new()) as packs:
         builder = MapBuilder(packs, leaves * LEAF_CHUNKS * CHUNK, lambda level, index: None)
         # In every leaf one new chunk, so small that no pack is ever full.
         for leaf in range(leaves):
@@ -78,7 +83,7 @@ def test_leaves_that_wait_for_a_pack_do_not_fill_the_memory() -> None:
 
     assert most <= 256
     disk = Disk("vda", leaves * LEAF_CHUNKS * CHUNK)
-    disk_map = DiskMap(ChunkReader(store, Domain(store, bytes(16), "web1")), StoredDisk(disk, root))
+    disk_map = DiskMap(ChunkReader(store, domain), StoredDisk(disk, root))
     assert [position for position, _ in disk_map.refs()] == [
         leaf * LEAF_CHUNKS + at for leaf in range(leaves) for at in (0, 1)
     ]
@@ -97,4 +102,4 @@ def test_a_vault_with_a_thousand_points_is_listed_without_opening_a_pack() -> No
 
     listing = OnlyTheLog()
     listing._blobs = store._blobs
-    assert len(Vault.open(listing).points()) == 1000
+    assert len(open_vault(listing).points()) == 1000

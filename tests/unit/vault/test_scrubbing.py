@@ -19,15 +19,25 @@ from quiesce.vault import decisions, ledger
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names, pack
 from quiesce.vault.format.ledger import Checked
-from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, WHEN, FailingStore, back_up, pattern, read_back, small_vault
+from vault_box import (
+    CHUNK,
+    EVIDENCE,
+    WHEN,
+    FailingStore,
+    back_up,
+    open_vault,
+    pattern,
+    read_back,
+    small_vault,
+)
 
 if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
     from quiesce.ports import PrunableStore
     from quiesce.vault.log import LogState
+    from quiesce.vault.repository import Vault
 
 # Two leaves, a hole, a short last chunk.
 DISKS = {
@@ -65,7 +75,7 @@ class Box:
 
     @property
     def vault(self) -> Vault:
-        return Vault.open(self.store)
+        return open_vault(self.store)
 
     def packs(self, kind: str) -> list[str]:
         return [name for name in self.store.list("domains/web1/packs/") if f"/{kind}-" in name]
@@ -94,7 +104,7 @@ class Box:
         self.clock.now += 60
         used = store or self.store
         clock = Clock(self.clock.date, self.clock.seconds)
-        (found,) = Scrub(used, Vault.open(used), clock, opens=opens).run(budget, SilentProgress())
+        (found,) = Scrub(used, open_vault(used), clock, opens=opens).run(budget, SilentProgress())
         return found
 
     def lost(self, point: PointSummary) -> dict[str, list[Extent]]:
@@ -199,11 +209,12 @@ def test_a_flipped_bit_anywhere_in_a_pack_is_found_without_a_key(box: Box, at: f
 
 def test_a_pack_that_was_written_wrongly_is_found_by_opening_it(box: Box) -> None:
     sid, digest = ulid.new(), names.digest(b"something else")
-    builder = pack.PackBuilder(box.vault.head.vault_id, "d", 1 << 20)
+    domain = box.vault.domains()[0]
+    seal = domain.keys.pack("d", 1, b"s" * 16)
+    builder = pack.PackBuilder(box.vault.head.vault_id, "d", 1 << 20, seal)
     builder.add(digest, b"plain", 5, pack.RAW)
     sealed = builder.seal()
     name = pack.pack_of(sid, "d", sealed)
-    domain = box.vault.domains()[0]
     domain.append(lambda s: None if sid in s.sessions else entries.Open(sid, "web1", "x"))
     box.store.create(names.pack_name("web1", name), sealed)
     kept = domain.state.points[box.points[0].id]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from quiesce.vault.format.names import digest
 from quiesce.vault.format.pack import FRAME_BYTES, RAW, ZSTD, is_plausible, parse_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from quiesce.vault.format.sealing import DomainKeys, PackSeal
 
 LEVEL = 1
 
@@ -25,18 +26,28 @@ def packed(
     return bytes(plain), RAW
 
 
-def unpacked(raw: bytes, chunk_id: bytes) -> bytes:
+def opened(raw: bytes, pack_seal: PackSeal) -> bytes:
+    """Return the stored bytes of the framed chunk in *raw*, opened. Raises ValueError."""
+    head = raw[:FRAME_BYTES]
+    _, stored_bytes, plain_bytes, flags = parse_frame(head)
+    stored = raw[FRAME_BYTES:]
+    if len(stored) != stored_bytes or not is_plausible(
+        stored_bytes - pack_seal.tag_bytes, plain_bytes, flags
+    ):
+        raise ValueError("the chunk's sizes contradict each other")
+    return pack_seal.open(head, stored)
+
+
+def unpacked(raw: bytes, chunk_id: bytes, pack_seal: PackSeal, keys: DomainKeys) -> bytes:
     """Return the plain bytes of the framed chunk in *raw*, whose id must be *chunk_id*.
 
     *raw* may be hostile: nothing is allocated beyond the 16 MiB that a chunk can have. Raises
     ValueError, saying what is wrong.
     """
-    _, stored_bytes, plain_bytes, flags = parse_frame(raw[:FRAME_BYTES])
-    stored = raw[FRAME_BYTES:]
-    if len(stored) != stored_bytes or not is_plausible(stored_bytes, plain_bytes, flags):
-        raise ValueError("the chunk's sizes contradict each other")
+    stored = opened(raw, pack_seal)
+    _, _, plain_bytes, flags = parse_frame(raw[:FRAME_BYTES])
     plain = stored if flags == RAW else _decompressed(stored, plain_bytes)
-    if digest(plain) != chunk_id:
+    if not keys.is_id(chunk_id, plain):
         raise ValueError("the chunk's content is not what its id says")
     return plain
 

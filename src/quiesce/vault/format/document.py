@@ -61,6 +61,13 @@ def text(value: Any) -> str:
     return value
 
 
+def long_text(value: Any) -> str:
+    """Return *value*. Raises ValueError unless it is a string."""
+    if not isinstance(value, str):
+        raise ValueError(f"not a text: {value!r:.100}")  # noqa: TRY004 - the one error of a parser
+    return value
+
+
 def number(value: Any, limit: int = (1 << 63) - 1) -> int:
     """Return *value*. Raises ValueError unless it is a whole number from 0 to *limit*."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
@@ -73,6 +80,15 @@ def flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"neither true nor false: {value!r:.100}")  # noqa: TRY004 - the one error of a parser
     return value
+
+
+def hexadecimal(value: Any, size: int) -> bytes:
+    """Return the *size* bytes that *value* spells in lower-case hexadecimal. Raises ValueError."""
+    spelt = value if isinstance(value, str) and len(value) == 2 * size else ""
+    raw = bytes.fromhex(spelt)
+    if not raw or raw.hex() != value:
+        raise ValueError(f"not {size} bytes in hexadecimal: {value!r:.100}")
+    return raw
 
 
 def hash_of(value: Any) -> bytes:

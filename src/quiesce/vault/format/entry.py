@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quiesce.errors import QuiesceError
 from quiesce.model.consistency import ConsistencyLevel, Outcome
@@ -25,13 +25,17 @@ from quiesce.vault.format.body import (
     parser_of,
     to_json,
 )
-from quiesce.vault.format.document import hash_of, number, sequence, text
+from quiesce.vault.format.document import hash_of, hexadecimal, number, sequence, text
 from quiesce.vault.format.manifest import disk_from_json, disk_to_json
 from quiesce.vault.format.names import digest
+
+if TYPE_CHECKING:
+    from quiesce.vault.format.sealing import DomainKeys
 
 __all__ = [
     "MAX_ENTRY_BYTES",
     "Abort",
+    "Author",
     "Body",
     "Entry",
     "Forget",
@@ -42,6 +46,7 @@ __all__ = [
     "Purge",
     "Recall",
     "Repack",
+    "Seal",
     "Snapshot",
     "Unhold",
     "encode",
@@ -53,16 +58,50 @@ __all__ = [
 
 FORMAT: Final = 1
 MAX_ENTRY_BYTES: Final = 64 * 1024 * 1024
+_SIGNATURE_BYTES: Final = 64
+_VOUCHING: Final = ("key", "mac", "signature")
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Who vouches for an entry: *mac* a holder of the key's *generation*, *signature* the keeper.
+
+    *signed* and *authenticated* are the bytes that they are of.
+    """
+
+    generation: int | None
+    mac: bytes | None
+    signature: bytes | None
+    signed: bytes
+    authenticated: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: its number, the hash of the one before, an id of its own, and what it says."""
+    """One entry: its number, the hash of the one before, an id of its own, and what it says.
+
+    *seal* is there in vaults with encryption.
+    """
 
     number: int
     prev: bytes
     entry_id: str
     body: Body
+    seal: Seal | None = None
+
+
+class Author(Protocol):
+    """Vouches for entries of one domain."""
+
+    @property
+    def generation(self) -> int | None:
+        """The generation of the key of `mac`, None where there is none."""
+
+    def mac(self, data: bytes) -> bytes | None:
+        """Return what proves that *data* is of a holder of the key; None: it is not held."""
+
+    def sign(self, data: bytes) -> bytes | None:
+        """Return the keeper's signature of *data*, None where there is none to give."""
 
 
 def genesis(vault_id: bytes, domain: str) -> bytes:
@@ -70,17 +109,21 @@ def genesis(vault_id: bytes, domain: str) -> bytes:
     return digest(vault_id + domain.encode("ascii"))
 
 
-def encode(entry: Entry) -> bytes:
-    """Return the bytes of *entry*. Raises ValueError where it is too large to be read back."""
-    raw = document.encode(
-        {
-            "format": FORMAT,
-            "n": entry.number,
-            "prev": entry.prev.hex(),
-            "id": entry.entry_id,
-            **to_json(entry.body),
-        }
-    )
+def encode(entry: Entry, author: Author | None = None) -> bytes:
+    """Return the bytes of *entry*, for which *author* vouches where there is encryption.
+
+    Raises ValueError where it is too large to be read back.
+    """
+    value = {
+        "format": FORMAT,
+        "n": entry.number,
+        "prev": entry.prev.hex(),
+        "id": entry.entry_id,
+        **to_json(entry.body),
+    }
+    if author is not None:
+        _vouch(value, author)
+    raw = document.encode(value)
     if len(raw) > MAX_ENTRY_BYTES:
         raise ValueError(f"the log entry has {len(raw)} bytes, more than {MAX_ENTRY_BYTES}")
     return raw
@@ -97,6 +140,7 @@ def parse(raw: bytes) -> Entry:
         raise QuiesceError(
             "VaultUnsupported", f"a log entry has the unknown format {value.get('format')!r:.100}"
         )
+    seal = _seal(value)
     common = {key: value.pop(key, None) for key in ("format", "n", "prev", "id", "type")}
     kind = text(common["type"])
     parse_body = parser_of(kind)
@@ -107,6 +151,7 @@ def parse(raw: bytes) -> Entry:
         hash_of(common["prev"]),
         text(common["id"]),
         parse_body(value),
+        seal,
     )
 
 
@@ -123,9 +168,9 @@ def summary_of(point: PointSummary) -> dict[str, Any]:
     }
 
 
-def point_of(snapshot: Snapshot, state: str) -> PointSummary:
+def point_of(snapshot: Snapshot, state: str, keys: DomainKeys) -> PointSummary:
     """Return the point that *snapshot* made. Raises ValueError where its summary is none."""
-    summary = snapshot.summary
+    summary = keys.open_summary(snapshot.sid, snapshot.summary)
     return PointSummary(
         id=snapshot.sid,
         machine=text(summary.get("machine")),
@@ -136,4 +181,33 @@ def point_of(snapshot: Snapshot, state: str) -> PointSummary:
         new_bytes=number(summary.get("new_bytes")),
         disks=tuple(disk_from_json(disk) for disk in sequence(summary.get("disks"))),
         state=state,
+    )
+
+
+def _vouch(value: dict[str, Any], author: Author) -> None:
+    if author.generation is not None:
+        value["key"] = author.generation
+    signature = author.sign(document.encode(value))
+    if signature is not None:
+        value["signature"] = signature.hex()
+    mac = author.mac(document.encode(value))
+    if mac is not None:
+        value["mac"] = mac.hex()
+
+
+def _seal(value: dict[str, Any]) -> Seal | None:
+    """Take out of an entry what vouches for it."""
+    if value.keys().isdisjoint(_VOUCHING):
+        return None
+    mac = value.pop("mac", None)
+    authenticated = document.encode(value)
+    signature = value.pop("signature", None)
+    signed = authenticated if signature is None else document.encode(value)
+    generation = value.pop("key", None)
+    return Seal(
+        None if generation is None else number(generation),
+        None if mac is None else hash_of(mac),
+        None if signature is None else hexadecimal(signature, _SIGNATURE_BYTES),
+        signed,
+        authenticated,
     )

@@ -14,12 +14,14 @@ from quiesce.vault.format.document import hash_of, mapping, number, sequence, te
 from quiesce.vault.format.map import Place, Ref
 from quiesce.vault.format.names import parse_pack
 from quiesce.vault.format.pack import MAX_PLAIN_BYTES, RAW, ZSTD
+from quiesce.vault.format.sealing import TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCHEMA: Final = "quiesce.manifest/1"
 _MAX_DISKS: Final = 4096
+_MAX_BYTES: Final = MAX_PLAIN_BYTES - TAG_BYTES
 _DISK_NAME: Final = re.compile(r"[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,199}")
 
 
@@ -98,8 +100,8 @@ def encode(manifest: Manifest) -> bytes:
             },
         }
     )
-    if len(raw) > MAX_PLAIN_BYTES:
-        raise ValueError(f"the manifest has {len(raw)} bytes, more than {MAX_PLAIN_BYTES}")
+    if len(raw) > _MAX_BYTES:
+        raise ValueError(f"the manifest has {len(raw)} bytes, more than {_MAX_BYTES}")
     return raw
 
 

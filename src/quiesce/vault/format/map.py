@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from quiesce.vault.format.header import CHUNK_BYTES
 from quiesce.vault.format.names import PackName, is_sid
 from quiesce.vault.format.pack import HEADER_BYTES, MAX_PLAIN_BYTES, RAW, ZSTD
+from quiesce.vault.format.sealing import TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -130,7 +131,7 @@ def parse(raw: bytes, *, level: int, positions: int) -> Node:
     if len(present) != entries:
         raise ValueError("the node's counts contradict its bitmap")
     places = parse_places(raw[bitmap_end:packs_end])
-    limit = CHUNK_BYTES if level == 0 else MAX_PLAIN_BYTES
+    limit = CHUNK_BYTES + TAG_BYTES if level == 0 else MAX_PLAIN_BYTES
     refs = _refs(_ENTRY.iter_unpack(raw[packs_end:]), places, limit)
     return Node(level, positions, dict(zip(present, refs, strict=True)))
 

@@ -9,15 +9,19 @@ from zlib import crc32
 
 from quiesce.vault.format import names
 from quiesce.vault.format.header import MAX_PACK_BYTES
+from quiesce.vault.format.sealing import TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from quiesce.vault.format.sealing import PackSeal
 
 VERSION: Final = 1
 HEADER_BYTES: Final = 64
 FRAME_BYTES: Final = 16
 TRAILER_BYTES: Final = 32
 MAX_PLAIN_BYTES: Final = (1 << 24) - 1
+_MAX_TABLE_BYTES: Final = MAX_PLAIN_BYTES - TAG_BYTES
 
 RAW: Final = 0
 ZSTD: Final = 1
@@ -62,13 +66,18 @@ def parse_frame(raw: bytes) -> tuple[int, int, int, int]:
 
 
 class PackBuilder:
-    """Builds one pack in memory; `seal` ends it. It is full at *target_bytes*."""
+    """Builds one pack in memory; `seal` ends it. It is full at *target_bytes*.
 
-    def __init__(self, vault_id: bytes, kind: str, target_bytes: int) -> None:
+    Chunks wait as they are until `seal` seals them all with *pack_seal*, which takes time and may
+    be done in another thread.
+    """
+
+    def __init__(self, vault_id: bytes, kind: str, target_bytes: int, pack_seal: PackSeal) -> None:
         self._vault_id = vault_id
         self._target_bytes = target_bytes
         self._kind = kind
-        self._data = bytearray(_header(vault_id, kind, copy=0))
+        self._seal = pack_seal
+        self._data = bytearray(self._header(copy=0))
         self._rows = bytearray()
         self.chunks = 0
 
@@ -80,22 +89,28 @@ class PackBuilder:
     def has_room(self, stored_bytes: int) -> bool:
         """Whether another chunk of *stored_bytes* keeps the pack below the hard limit."""
         rows = len(self._rows) + _ROW.size
-        room = MAX_PACK_BYTES - len(self._data) - rows - 2 * FRAME_BYTES - TRAILER_BYTES
-        return stored_bytes <= room and rows <= MAX_PLAIN_BYTES
+        ends = rows + 2 * FRAME_BYTES + 2 * self._seal.tag_bytes + TRAILER_BYTES
+        room = MAX_PACK_BYTES - len(self._data) - ends
+        return stored_bytes <= room and rows <= _MAX_TABLE_BYTES
 
-    def add(self, chunk_id: bytes, stored: bytes, plain_bytes: int, flags: int) -> int:
-        """Append a chunk and return the offset of its frame."""
+    def add(self, chunk_id: bytes, stored: bytes, plain_bytes: int, flags: int) -> tuple[int, int]:
+        """Append a chunk; return the offset of its frame, and how many bytes it will take."""
         offset = len(self._data)
-        self._data += frame(self.chunks, len(stored), plain_bytes, flags)
+        stored_bytes = len(stored) + self._seal.tag_bytes
+        self._data += frame(self.chunks, stored_bytes, plain_bytes, flags)
         self._data += stored
-        self._rows += _ROW.pack(chunk_id, offset, len(stored), plain_bytes, flags)
+        self._data += bytes(self._seal.tag_bytes)
+        self._rows += _ROW.pack(chunk_id, offset, stored_bytes, plain_bytes, flags)
         self.chunks += 1
-        return offset
+        return offset, stored_bytes
 
     def seal(self) -> bytearray:
-        """Append the table and the trailer and return the pack; the builder is spent."""
-        offset, size = len(self._data), len(self._rows)
-        footer = frame(_FOOTER_SLOT, size, size, RAW) + self._rows
+        """Seal the chunks, append table and trailer and return the pack; the builder is spent."""
+        if self._seal.tag_bytes:
+            self._seal_chunks()
+        offset, size = len(self._data), len(self._rows) + self._seal.tag_bytes
+        head = frame(_FOOTER_SLOT, size, len(self._rows), RAW)
+        footer = head + self._seal.seal(head, self._rows)
         trailer = _TRAILER.pack(_TRAILER_MAGIC, offset, size, self.chunks, bytes(8))
         self._data += footer
         self._data += trailer
@@ -105,23 +120,34 @@ class PackBuilder:
     def twin_of(self, sealed: bytearray) -> bytearray:
         """Return the second copy of a *sealed* pack: equal but for its header's copy number."""
         twin = bytearray(sealed)
-        twin[:HEADER_BYTES] = _header(self._vault_id, self._kind, copy=1)
+        twin[:HEADER_BYTES] = self._header(copy=1)
         return twin
 
+    def _seal_chunks(self) -> None:
+        with memoryview(self._data) as data:
+            for _, offset, stored_bytes, _, _ in _ROW.iter_unpack(self._rows):
+                start = offset + FRAME_BYTES
+                end = start + stored_bytes
+                head = bytes(data[offset:start])
+                data[start:end] = self._seal.seal(head, data[start : end - self._seal.tag_bytes])
 
-def _header(vault_id: bytes, kind: str, *, copy: int) -> bytes:
-    fields = _HEADER.pack(
-        _MAGIC, VERSION, kind.encode("ascii"), copy, 0, vault_id, bytes(16), 0, bytes(4)
-    )
-    return fields + _CRC.pack(crc32(fields))
+    def _header(self, *, copy: int) -> bytes:
+        kind, seal = self._kind.encode("ascii"), self._seal
+        fields = _HEADER.pack(
+            _MAGIC, VERSION, kind, copy, 0, self._vault_id, seal.salt, seal.generation, bytes(4)
+        )
+        return fields + _CRC.pack(crc32(fields))
 
 
-def check_header(raw: bytes, vault_id: bytes, kind: str) -> None:
-    """Raise ValueError unless *raw* begins a pack of *kind* that belongs to *vault_id*."""
+def parse_header(raw: bytes, vault_id: bytes, kind: str) -> tuple[int, bytes]:
+    """Return key generation and salt of the pack of *kind* of *vault_id* that begins with *raw*.
+
+    Raises ValueError where it is none.
+    """
     if len(raw) < HEADER_BYTES:
         raise ValueError("shorter than a pack's header")
     fields, (crc,) = raw[: _HEADER.size], _CRC.unpack_from(raw, _HEADER.size)
-    magic, version, found_kind, _, _, found_vault, _, _, _ = _HEADER.unpack(fields)
+    magic, version, found_kind, _, _, found_vault, salt, generation, _ = _HEADER.unpack(fields)
     if magic != _MAGIC or crc != crc32(fields):
         raise ValueError("not a pack's header")
     if version != VERSION:
@@ -130,9 +156,10 @@ def check_header(raw: bytes, vault_id: bytes, kind: str) -> None:
         raise ValueError("a pack of another kind")
     if found_vault != vault_id:
         raise ValueError("a pack of another vault")
+    return generation, salt
 
 
-def footer_range(trailer: bytes, pack_bytes: int) -> tuple[int, int]:
+def footer_range(trailer: bytes, pack_bytes: int, pack_seal: PackSeal) -> tuple[int, int]:
     """Return where in a pack of *pack_bytes* the footer begins and its length, frame included.
 
     *trailer* are the pack's last 32 bytes. Raises ValueError.
@@ -143,24 +170,31 @@ def footer_range(trailer: bytes, pack_bytes: int) -> tuple[int, int]:
     if magic != _TRAILER_MAGIC:
         raise ValueError("not a pack's end")
     whole = offset + FRAME_BYTES + size + TRAILER_BYTES == pack_bytes
-    if not whole or offset < HEADER_BYTES or size != count * _ROW.size or size > MAX_PLAIN_BYTES:
+    rows_bytes = size - pack_seal.tag_bytes
+    if not whole or offset < HEADER_BYTES or rows_bytes != count * _ROW.size:
+        raise ValueError("the pack's end contradicts its size")
+    if size > MAX_PLAIN_BYTES:
         raise ValueError("the pack's end contradicts its size")
     return offset, FRAME_BYTES + size
 
 
-def parse_footer(footer: bytes, trailer: bytes) -> Sequence[Stored]:
+def parse_footer(footer: bytes, trailer: bytes, pack_seal: PackSeal) -> Sequence[Stored]:
     """Return the table in *footer*. Raises ValueError where it is damaged or impossible."""
+    tag_bytes = pack_seal.tag_bytes
     if _CRC.unpack_from(trailer, _TRAILER.size)[0] != crc32(
         trailer[: _TRAILER.size], crc32(footer)
     ):
         raise ValueError("the pack's table fails its checksum")
     _, end, size, count, _ = _TRAILER.unpack_from(trailer)
-    if parse_frame(footer[:FRAME_BYTES]) != (_FOOTER_SLOT, size, size, RAW):
+    head = footer[:FRAME_BYTES]
+    if parse_frame(head) != (_FOOTER_SLOT, size, size - tag_bytes, RAW):
         raise ValueError("the pack's table does not begin where it should")
-    rows = [Stored(*fields) for fields in _ROW.iter_unpack(footer[FRAME_BYTES:])]
+    table = pack_seal.open(head, footer[FRAME_BYTES:])
+    rows = [Stored(*fields) for fields in _ROW.iter_unpack(table)]
     offset = HEADER_BYTES
     for row in rows:
-        if row.offset != offset or not is_plausible(row.stored_bytes, row.plain_bytes, row.flags):
+        stored_bytes = row.stored_bytes - tag_bytes
+        if row.offset != offset or not is_plausible(stored_bytes, row.plain_bytes, row.flags):
             raise ValueError("the pack's table contradicts itself")
         offset += FRAME_BYTES + row.stored_bytes
     if offset != end or len(rows) != count:
@@ -169,7 +203,10 @@ def parse_footer(footer: bytes, trailer: bytes) -> Sequence[Stored]:
 
 
 def is_plausible(stored_bytes: int, plain_bytes: int, flags: int) -> bool:
-    """Return whether a chunk can have these sizes: raw ones equal, compressed ones smaller."""
+    """Return whether a chunk can have these sizes: raw ones equal, compressed ones smaller.
+
+    *stored_bytes* are those without a tag.
+    """
     if not 0 < plain_bytes <= MAX_PLAIN_BYTES:
         return False
     if flags == RAW:
@@ -178,7 +215,10 @@ def is_plausible(stored_bytes: int, plain_bytes: int, flags: int) -> bool:
 
 
 def size_of(chunks: int, framed_bytes: int) -> int:
-    """Return the size of a pack of *chunks* whose frames and stored bytes are *framed_bytes*."""
+    """Return the size of a pack of *chunks* whose frames and stored bytes are *framed_bytes*.
+
+    The tag of an encrypted table is left out.
+    """
     return HEADER_BYTES + framed_bytes + FRAME_BYTES + chunks * _ROW.size + TRAILER_BYTES
 
 
