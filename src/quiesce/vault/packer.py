@@ -56,6 +56,7 @@ class PackWriter:
         self._numbers: dict[Place, int] = {}
         self._open: dict[str, tuple[int, pack.PackBuilder]] = {}
         self._uploads: deque[Future[int]] = deque()
+        self._spare: deque[bytearray] = deque()
         self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
         self.written_bytes = 0
         self.has_begun = False
@@ -160,13 +161,15 @@ class PackWriter:
 
     def _seal_and_upload(self, builder: pack.PackBuilder, naming: Future[PackName]) -> int:
         try:
-            sealed = builder.seal()
+            sealed = builder.seal(self._spare.pop() if self._spare else None)
             name = pack.pack_of(self._sid, names.DATA, sealed)
         except BaseException as exc:
             naming.set_exception(exc)
             raise
         naming.set_result(name)
-        return self._put(name, sealed)
+        length = self._put(name, sealed)
+        self._spare.append(sealed)
+        return length
 
     def _name(self, number: int, place: Place) -> None:
         self._naming.pop(number, None)

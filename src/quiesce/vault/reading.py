@@ -7,6 +7,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import zstandard
+
 from quiesce.errors import QuiesceError
 from quiesce.vault.format import chunk, manifest, names
 from quiesce.vault.format import map as maps
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from quiesce.vault.format.names import PackName
     from quiesce.vault.format.sealing import PackSeal
 
-_RUN_CHUNKS: Final = 8
+_RUN_CHUNKS: Final = 4
 _CACHED_NODES: Final = 16
 _CACHED_SEALS: Final = 1024
 
@@ -41,6 +43,7 @@ class ChunkReader:
         self._moved = Moved(domain)
         self._seals: OrderedDict[PackName, PackSeal] = OrderedDict()
         self._lock = threading.Lock()
+        self._local = threading.local()
 
     def current(self, ref: Ref) -> Ref:
         """Return where the chunk at *ref* lies by what is known of the log."""
@@ -93,17 +96,24 @@ class ChunkReader:
         except KeyError:
             raise QuiesceError("VaultDamaged", f"{name} is missing") from None
         plains = []
+        view, keys, decompressor = memoryview(raw), self._domain.keys, self._decompressor()
         for ref in refs:
             at = ref.offset - start
             try:
-                framed = raw[at : at + FRAME_BYTES + ref.stored_bytes]
-                plain = chunk.unpacked(framed, ref.chunk_id, pack_seal, self._domain.keys)
+                framed = view[at : at + FRAME_BYTES + ref.stored_bytes]
+                plain = chunk.unpacked(framed, ref.chunk_id, pack_seal, keys, decompressor)
                 plains.append(plain)
             except ValueError as exc:
                 raise QuiesceError(
                     "VaultDamaged", f"{name} is damaged at byte {ref.offset}: {exc}"
                 ) from exc
         return plains
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        found: zstandard.ZstdDecompressor | None = getattr(self._local, "decompressor", None)
+        if found is None:
+            found = self._local.decompressor = zstandard.ZstdDecompressor()
+        return found
 
     def _seal_of(self, pack: PackName, name: str) -> PackSeal:
         keys = self._domain.keys
@@ -225,7 +235,7 @@ class DiskReader:
         return self.disk.size_bytes
 
     def runs(self) -> Iterator[Run]:
-        """Yield everything that is not zero, in order, in pieces of at most 2 MiB."""
+        """Yield everything that is not zero, in order, in pieces of at most 1 MiB."""
         run: list[tuple[int, Ref]] = []
         for position, ref in self._map.refs():
             if run and (len(run) == _RUN_CHUNKS or not _is_behind(ref, run[-1][1])):

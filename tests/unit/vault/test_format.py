@@ -183,6 +183,31 @@ def test_the_twin_of_a_pack_differs_only_in_its_header() -> None:
     pack.parse_header(bytes(twin[:64]), VAULT_ID, "m")
 
 
+@pytest.mark.parametrize("before", [0, 10, 400, 5000])
+def test_a_pack_takes_the_place_of_another_whole(before: int) -> None:
+    def sealed(into: bytearray | None) -> bytearray:
+        builder = pack.PackBuilder(VAULT_ID, "d", 1 << 20, PLAIN)
+        for plain in (b"one", b"two" * 50):
+            builder.add(names.digest(plain), plain, len(plain), 0)
+        return builder.seal(into)
+
+    used = bytearray(b"\xaa" * before)
+
+    assert sealed(used) is used
+    assert used == sealed(None)
+
+
+def test_a_pack_that_is_still_being_read_is_left_alone() -> None:
+    builder = pack.PackBuilder(VAULT_ID, "d", 1 << 20, PLAIN)
+    builder.add(names.digest(b"x"), b"x", 1, 0)
+    used = bytearray(b"\xaa" * 5000)
+    with memoryview(used):
+        sealed = builder.seal(used)
+
+    assert sealed is not used
+    assert used == b"\xaa" * 5000
+
+
 def test_a_pack_stays_below_the_hard_limit() -> None:
     builder = pack.PackBuilder(VAULT_ID, "m", 64 << 20, PLAIN)
     large = bytes(pack.MAX_PLAIN_BYTES)

@@ -12,7 +12,13 @@ from quiesce.vault.format import document, names
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format.header import VaultHeader
 from quiesce.vault.format.pack import HEADER_BYTES, PackBuilder
-from quiesce.vault.format.sealing import DomainSecret, PlainPack, SealedKeys, SealedPack
+from quiesce.vault.format.sealing import (
+    TAG_BYTES,
+    DomainSecret,
+    PlainPack,
+    SealedKeys,
+    SealedPack,
+)
 from quiesce.vault.keys.author import EntryAuthor
 from quiesce.vault.keys.holders import Keys
 from quiesce.vault.log import PointState
@@ -83,9 +89,8 @@ def test_slots_of_a_pack_are_numbered_without_repetition() -> None:
     class Noting(PlainPack):
         tag_bytes = 16
 
-        def seal(self, frame: bytes, stored: bytes) -> bytes:
+        def seal_into(self, frame: bytes, stored: bytes, target: memoryview) -> None:
             seen.append(frame[4:8])
-            return bytes(stored) + bytes(16)
 
     builder = PackBuilder(VAULT_ID, "d", 1 << 20, Noting())
     for number in range(50):
@@ -99,7 +104,8 @@ def test_a_frame_and_its_content_belong_together() -> None:
     seal = SealedPack(bytes(32), VAULT_ID, 1, bytes(16))
     other = SealedPack(bytes(32), bytes(16), 1, bytes(16))
     frame = bytes(range(16))
-    sealed = seal.seal(frame, b"content")
+    sealed = bytearray(len(b"content") + TAG_BYTES)
+    seal.seal_into(frame, b"content", memoryview(sealed))
 
     assert seal.open(frame, sealed) == b"content"
     for at in range(16):

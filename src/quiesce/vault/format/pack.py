@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -66,10 +68,10 @@ def parse_frame(raw: bytes) -> tuple[int, int, int, int]:
 
 
 class PackBuilder:
-    """Builds one pack in memory; `seal` ends it. It is full at *target_bytes*.
+    """Builds one pack; `seal` ends it. It is full at *target_bytes*.
 
-    Chunks wait as they are until `seal` seals them all with *pack_seal*, which takes time and may
-    be done in another thread.
+    Chunks wait as they were given until `seal` puts them together, sealed with *pack_seal*: that
+    takes time, and may be done in another thread.
     """
 
     def __init__(self, vault_id: bytes, kind: str, target_bytes: int, pack_seal: PackSeal) -> None:
@@ -77,45 +79,54 @@ class PackBuilder:
         self._target_bytes = target_bytes
         self._kind = kind
         self._seal = pack_seal
-        self._data = bytearray(self._header(copy=0))
+        self._bytes = HEADER_BYTES
+        self._waiting: deque[bytes] = deque()
         self._rows = bytearray()
         self.chunks = 0
 
     @property
     def full(self) -> bool:
         """Whether the pack has reached its size."""
-        return len(self._data) >= self._target_bytes
+        return self._bytes >= self._target_bytes
 
     def has_room(self, stored_bytes: int) -> bool:
         """Whether another chunk of *stored_bytes* keeps the pack below the hard limit."""
         rows = len(self._rows) + _ROW.size
         ends = rows + 2 * FRAME_BYTES + 2 * self._seal.tag_bytes + TRAILER_BYTES
-        room = MAX_PACK_BYTES - len(self._data) - ends
+        room = MAX_PACK_BYTES - self._bytes - ends
         return stored_bytes <= room and rows <= _MAX_TABLE_BYTES
 
     def add(self, chunk_id: bytes, stored: bytes, plain_bytes: int, flags: int) -> tuple[int, int]:
         """Append a chunk; return the offset of its frame, and how many bytes it will take."""
-        offset = len(self._data)
+        offset = self._bytes
         stored_bytes = len(stored) + self._seal.tag_bytes
-        self._data += frame(self.chunks, stored_bytes, plain_bytes, flags)
-        self._data += stored
-        self._data += bytes(self._seal.tag_bytes)
+        self._waiting.append(stored)
+        self._bytes += FRAME_BYTES + stored_bytes
         self._rows += _ROW.pack(chunk_id, offset, stored_bytes, plain_bytes, flags)
         self.chunks += 1
         return offset, stored_bytes
 
-    def seal(self) -> bytearray:
-        """Seal the chunks, append table and trailer and return the pack; the builder is spent."""
-        if self._seal.tag_bytes:
-            self._seal_chunks()
-        offset, size = len(self._data), len(self._rows) + self._seal.tag_bytes
-        head = frame(_FOOTER_SLOT, size, len(self._rows), RAW)
-        footer = head + self._seal.seal(head, self._rows)
-        trailer = _TRAILER.pack(_TRAILER_MAGIC, offset, size, self.chunks, bytes(8))
-        self._data += footer
-        self._data += trailer
-        self._data += _CRC.pack(crc32(trailer, crc32(footer)))
-        return self._data
+    def seal(self, into: bytearray | None = None) -> bytearray:
+        """Put chunks, table and trailer together and return the pack; the builder is spent.
+
+        The pack takes the place of what *into* held, which spares the system new memory.
+        """
+        end = self._bytes
+        size = len(self._rows) + self._seal.tag_bytes
+        data = _resized(into, end + FRAME_BYTES + size + TRAILER_BYTES)
+        data[:HEADER_BYTES] = self._header(copy=0)
+        with memoryview(data) as view:
+            for slot, row in enumerate(_ROW.iter_unpack(self._rows)):
+                _, offset, stored_bytes, plain_bytes, flags = row
+                head = frame(slot, stored_bytes, plain_bytes, flags)
+                # What is sealed is let go at once, so that no pack is in memory twice.
+                self._put(view[offset:], head, self._waiting.popleft())
+            self._put(view[end:], frame(_FOOTER_SLOT, size, len(self._rows), RAW), self._rows)
+            trailer = _TRAILER.pack(_TRAILER_MAGIC, end, size, self.chunks, bytes(8))
+            view[-TRAILER_BYTES : -_CRC.size] = trailer
+            crc = crc32(trailer, crc32(view[end:-TRAILER_BYTES]))
+        data[-_CRC.size :] = _CRC.pack(crc)
+        return data
 
     def twin_of(self, sealed: bytearray) -> bytearray:
         """Return the second copy of a *sealed* pack: equal but for its header's copy number."""
@@ -123,13 +134,10 @@ class PackBuilder:
         twin[:HEADER_BYTES] = self._header(copy=1)
         return twin
 
-    def _seal_chunks(self) -> None:
-        with memoryview(self._data) as data:
-            for _, offset, stored_bytes, _, _ in _ROW.iter_unpack(self._rows):
-                start = offset + FRAME_BYTES
-                end = start + stored_bytes
-                head = bytes(data[offset:start])
-                data[start:end] = self._seal.seal(head, data[start : end - self._seal.tag_bytes])
+    def _put(self, target: memoryview, head: bytes, stored: bytes | bytearray) -> None:
+        target[:FRAME_BYTES] = head
+        end = FRAME_BYTES + len(stored) + self._seal.tag_bytes
+        self._seal.seal_into(head, stored, target[FRAME_BYTES:end])
 
     def _header(self, *, copy: int) -> bytes:
         kind, seal = self._kind.encode("ascii"), self._seal
@@ -137,6 +145,16 @@ class PackBuilder:
             _MAGIC, VERSION, kind, copy, 0, self._vault_id, seal.salt, seal.generation, bytes(4)
         )
         return fields + _CRC.pack(crc32(fields))
+
+
+def _resized(data: bytearray | None, size_bytes: int) -> bytearray:
+    if data is not None:
+        # A store's client may still hold on to what it has sent.
+        with suppress(BufferError):
+            del data[size_bytes:]
+            data.extend(bytes(size_bytes - len(data)))
+            return data
+    return bytearray(size_bytes)
 
 
 def parse_header(raw: bytes, vault_id: bytes, kind: str) -> tuple[int, bytes]:

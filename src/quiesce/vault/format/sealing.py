@@ -56,10 +56,10 @@ class PackSeal(Protocol):
     def tag_bytes(self) -> int:
         """How much longer what is sealed is."""
 
-    def seal(self, frame: bytes, stored: Plain) -> bytes | memoryview | bytearray:
-        """Return what stands behind *frame* for *stored*; a slot is sealed once."""
+    def seal_into(self, frame: bytes, stored: Plain, target: memoryview) -> None:
+        """Write what stands behind *frame* for *stored* to *target*; a slot is sealed once."""
 
-    def open(self, frame: bytes, sealed: bytes) -> bytes:
+    def open(self, frame: bytes, sealed: Plain) -> Plain:
         """Return what was sealed behind *frame*. Raises ValueError where it is not that."""
 
 
@@ -70,12 +70,12 @@ class PlainPack:
     salt: Final = bytes(SALT_BYTES)
     tag_bytes: Final = 0
 
-    def seal(self, frame: bytes, stored: Plain) -> Plain:
-        """Return *stored*."""
+    def seal_into(self, frame: bytes, stored: Plain, target: memoryview) -> None:
+        """Write *stored* to *target*."""
         del frame
-        return stored
+        target[:] = stored
 
-    def open(self, frame: bytes, sealed: bytes) -> bytes:
+    def open(self, frame: bytes, sealed: Plain) -> Plain:
         """Return *sealed*."""
         del frame
         return sealed
@@ -92,11 +92,11 @@ class SealedPack:
         self._bound = vault_id + salt
         self._cipher = AESGCM(key)
 
-    def seal(self, frame: bytes, stored: Plain) -> bytes:
-        """Return ciphertext and tag of *stored*, bound to vault, pack and *frame*."""
-        return self._cipher.encrypt(_nonce(frame), stored, self._bound + frame)
+    def seal_into(self, frame: bytes, stored: Plain, target: memoryview) -> None:
+        """Write ciphertext and tag of *stored* to *target*, bound to vault, pack and *frame*."""
+        self._cipher.encrypt_into(_nonce(frame), stored, self._bound + frame, target)
 
-    def open(self, frame: bytes, sealed: bytes) -> bytes:
+    def open(self, frame: bytes, sealed: Plain) -> bytes:
         """See `PackSeal`."""
         try:
             return self._cipher.decrypt(_nonce(frame), sealed, self._bound + frame)
