@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
@@ -15,7 +16,7 @@ from quiesce.vault.keys.ring import KeyRing
 from quiesce.vault.log import LogState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from quiesce.ports import BlobStore
     from quiesce.vault.format.entry import Body, Entry
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from quiesce.vault.log import KeptPoint
 
 _ATTEMPTS: Final = 3
+_READERS: Final = 8
+# So many entries wait at most: one may be 1.6 MB.
+_WINDOW: Final = 32
 
 
 class Domain:
@@ -83,6 +87,8 @@ class Domain:
         Raises QuiesceError VaultDamaged where an entry is missing before a later one.
         """
         beyond = self._last_listed()
+        for known in self._ahead(beyond):
+            self._apply(known)
         while (raw := self._entry(self.state.tail + 1)) is not None:
             self._apply(raw)
         if beyond > self.state.tail:
@@ -171,6 +177,20 @@ class Domain:
         keys = self.keys_or_none()
         signs = must_sign or keys is None
         return EntryAuthor(self.head.vault_id, self.name, keys, keeper if signs else None)
+
+    def _ahead(self, last: int) -> Iterator[bytes]:
+        """Yield the entries after the tail up to *last*, several read at once, or up to a gap.
+
+        Where there are few, nothing: they are read one by one as quickly.
+        """
+        if last - self.state.tail < _WINDOW:
+            return
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="log") as pool:
+            for first in range(self.state.tail + 1, last + 1, _WINDOW):
+                for raw in pool.map(self._entry, range(first, min(first + _WINDOW, last + 1))):
+                    if raw is None:
+                        return
+                    yield raw
 
     def _entry(self, number: int) -> bytes | None:
         name = names.log_name(self.name, number)

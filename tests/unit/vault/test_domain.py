@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from quiesce.errors import QuiesceError
+from quiesce.system import ulid
 from quiesce.vault.domain import Domain
 from quiesce.vault.format import entry, names
 from quiesce.vault.format.entry import Abort, Open
@@ -42,6 +44,45 @@ def test_two_writers_append_after_each_other() -> None:
     assert one.refresh() == other.refresh()
     assert list(one.state.sessions) == [A, B]
     assert list(store.list("domains/web1/log/")) == [names.log_name("web1", n) for n in (1, 2)]
+
+
+def long_log(entries: int) -> MemoryStore:
+    store = MemoryStore()
+    writing = domain(store)
+    for _ in range(entries):
+        sid = ulid.new()
+        writing.append(opening(sid))
+    return store
+
+
+class Slow(MemoryStore):
+    """Answers for a log entry only when a second one is asked for."""
+
+    def __init__(self, other: MemoryStore) -> None:
+        super().__init__()
+        self._blobs = other._blobs
+        self.met = threading.Barrier(2)
+
+    def get(self, name: str, start_bytes: int = 0, length_bytes: int | None = None) -> bytes:
+        if self._blobs.keys() >= {name}:
+            self.met.wait(timeout=10)
+        return super().get(name, start_bytes, length_bytes)
+
+
+def test_entries_of_a_long_log_are_read_several_at_once() -> None:
+    store = long_log(64)
+
+    assert domain(Slow(store)).refresh() == domain(store).refresh()
+    assert domain(store).refresh().tail == 64
+
+
+def test_a_gap_in_a_long_log_is_damage() -> None:
+    store = long_log(100)
+    store.delete([names.log_name("web1", 40)])
+
+    with pytest.raises(QuiesceError, match="log/000000000040 is missing") as caught:
+        domain(store).refresh()
+    assert caught.value.name == "VaultDamaged"
 
 
 class Racing:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
-from rich.table import Table
 
 from quiesce import wiring
 from quiesce.cli.context import begin, verb
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
     from quiesce.cli.context import Common
     from quiesce.model.point import PointSummary
+
+_HEAD: Final = ("point", "machine", "created", "consistency", "disks", "size", "new", "")
 
 
 @click.command(epilog="Example: quiesce points db1")
@@ -33,19 +34,24 @@ def points(common: Common, *, machine: str | None) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def _table(found: Sequence[PointSummary]) -> Table:
-    table = Table(
-        "point", "machine", "created", "consistency", "disks", "size", "new", "", box=None
-    )
-    for point in found:
-        table.add_row(
-            point.id,
-            shown(point.machine),
-            shown(point.created_at),
-            point.consistency.value,
-            str(len(point.disks)),
-            size(point.logical_bytes),
-            size(point.new_bytes),
-            "" if point.state == "live" else point.state,
-        )
-    return table
+def _table(found: Sequence[PointSummary]) -> str:
+    """Return lines with columns. A table of rich takes longer than reading a thousand points."""
+    rows = [
+        _HEAD,
+        *(
+            (
+                point.id,
+                shown(point.machine),
+                shown(point.created_at),
+                point.consistency.value,
+                str(len(point.disks)),
+                size(point.logical_bytes),
+                size(point.new_bytes),
+                "" if point.state == "live" else point.state,
+            )
+            for point in found
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (map(str.ljust, row, widths) for row in rows)
+    return "\n".join("  ".join(line).rstrip() for line in lines)
