@@ -8,6 +8,8 @@ RUN_PACKAGES := python3-venv python3-libnbd qemu-system-x86 qemu-utils \
 	mmdebstrap grub-pc-bin grub-common e2fsprogs xfsprogs fuse3
 DEV_PACKAGES := btrfs-progs mandoc nbdkit nodejs npm shellcheck strace systemd util-linux
 
+BENCH_PACKAGES := borgbackup restic
+
 GUEST_SET := src/quiesce/errors.py src/quiesce/error_table.py src/quiesce/catalogue.py src/quiesce/values.py \
 	src/quiesce/system src/quiesce/model src/quiesce/guest
 
@@ -22,7 +24,7 @@ help:
 	@echo 'make check   lint, types, imports, sizes'
 	@echo 'make soak    the large counts'
 	@echo 'make mutants break the product on purpose, and see that the tests notice'
-	@echo 'make bench   how long a machine stands still, how soon we start, what we take up'
+	@echo 'make bench   how long a machine stands still, how fast vaults are, beside others'
 	@echo 'make clean   remove what was built here (the image cache stays: quiesce demo --help)'
 
 demo: packages .venv/run.stamp build/quiesce-guest.pyz
@@ -42,7 +44,9 @@ mutants: dev-packages .venv/dev.stamp
 	@$(PYTHON) tools/mutate.py
 
 bench: dev-packages .venv/dev.stamp build/quiesce-guest.pyz
+	@tools/need-packages $(BENCH_PACKAGES)
 	@PYTHONPATH=tests $(PYTHON) tests/perf/guest_window.py
+	@PYTHONPATH=tests $(PYTHON) tests/perf/vault_speed.py
 
 check: dev-packages .venv/dev.stamp
 	@.venv/bin/ruff check
