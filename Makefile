@@ -61,7 +61,7 @@ check: dev-packages .venv/dev.stamp
 	@$(PYTHON) tools/write_error_table.py --check
 	@$(PYTHON) tools/write_man_pages.py --check
 	@mandoc -T lint -W warning docs/man/*.[18]
-	@.venv/bin/codespell README.md CHANGELOG.md docs src tests tools
+	@.venv/bin/codespell README.md CHANGELOG.md contrib docs src tests tools
 	@git ls-files | xargs awk 'FNR == 1 && /^#!.*[\/ ](ba)?sh( |$$)/ { print FILENAME }' | xargs -r shellcheck
 
 build/quiesce-guest.pyz: .venv/run.stamp tools/build_pyz.py $(shell find $(GUEST_SET) -type f ! -name '*.pyc')
