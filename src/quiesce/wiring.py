@@ -199,8 +199,7 @@ def scrub(
     """Read the vault's packs back as far as *budget* goes; with *opens* chunk by chunk."""
     store = env.store()
     clock = Clock(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", time.monotonic)
-    keys = env.access.keys(store) if opens else env.access.keys_if_any(store)
-    return Scrub(store, Vault.open(store, keys), clock, opens=opens).run(budget, progress)
+    return Scrub(store, _opened(env, store), clock, opens=opens).run(budget, progress)
 
 
 def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
@@ -208,8 +207,18 @@ def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
     store = env.store()
     return tuple(
         measuring.measure(store, look(store, domain), progress)
-        for domain in Vault.open(store, env.access.keys(store)).domains()
+        for domain in _opened(env, store).domains()
     )
+
+
+def _opened(env: Environment, store: PrunableStore) -> Vault:
+    """Open the vault with what this host has, which may be nothing."""
+    try:
+        return env.access.open(store)
+    except QuiesceError as exc:
+        if exc.name != "VaultLocked":
+            raise
+        return Vault.open(store)
 
 
 def mirror(env: Environment, url: str, *, progress: Progress) -> tuple[Mirrored, ...]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from quiesce.errors import QuiesceError
 from quiesce.policy.retention import DatedPoint, KeepRules, RetentionPlan, plan_retention
-from quiesce.vault import repacking, selecting
+from quiesce.vault import mending, repacking, selecting
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names
 from quiesce.vault.log import PointState, SessionState
 from quiesce.vault.repacking import Repacked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from quiesce.model.point import PointSummary
     from quiesce.ports import PrunableStore, StoredBlob
@@ -75,8 +75,9 @@ class DomainPlan:
 class Collected:
     """What a prune did in the domain *name*.
 
-    *deleted* packs had *freed_bytes*. Packs of *unknown* sessions are never deleted. *left* says
-    why mostly dead packs were left as they are, if that is so.
+    *deleted* packs had *freed_bytes*. Packs of *unknown* sessions are never deleted. *mended*
+    are packs that were damaged and are replaced. *left* says why mostly dead or damaged packs were
+    left as they are, if that is so.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Collected:
     deleted: int
     freed_bytes: int
     unknown: tuple[StoredPack, ...]
+    mended: Repacked
     repacked: Repacked
     left: str | None
 
@@ -129,7 +131,8 @@ def plan_domain(domain: Domain, found: Survey, terms: Terms) -> DomainPlan:
 def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: DomainPlan) -> Collected:
     """Do what *plan* says as far as it is still right, then delete the dead among *found*.
 
-    Where points were purged, packs that became mostly dead by that are emptied too.
+    Where points were purged, packs that became mostly dead by that are emptied too; damaged packs
+    of which nothing is lost are replaced.
     Doing it twice, or at once with others, is harmless; where this raises, what was done so far is
     as good as any prune. Raises what the store raises.
     """
@@ -140,8 +143,12 @@ def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: Domain
     for sid in plan.abort:
         domain.append(partial(_abort_on, sid))
     deleted = _delete_dead(store, domain, found.packs)
-    repacked, left = _repack(store, domain, found) if plan.purge else (Repacked(), None)
-    if repacked.packs:
+    mended, left = _or_left(partial(mending.mend, store, domain))
+    repacked = Repacked()
+    if plan.purge:
+        sizes = {each.pack: each.blob.size_bytes for each in found.packs}
+        repacked, left = _or_left(partial(repacking.repack, store, domain, sizes))
+    if mended.packs or repacked.packs:
         deleted += _delete_dead(store, domain, set(found.packs).difference(deleted))
     state = domain.state
     return Collected(
@@ -155,6 +162,7 @@ def apply_plan(store: PrunableStore, domain: Domain, found: Survey, plan: Domain
         unknown=tuple(
             each for each in found.packs if state.session(each.pack.sid) is SessionState.UNKNOWN
         ),
+        mended=mended,
         repacked=repacked,
         left=left,
     )
@@ -171,10 +179,9 @@ def _delete_dead(
     return dead
 
 
-def _repack(store: PrunableStore, domain: Domain, found: Survey) -> tuple[Repacked, str | None]:
-    sizes = {each.pack: each.blob.size_bytes for each in found.packs}
+def _or_left(repack: Callable[[], Repacked]) -> tuple[Repacked, str | None]:
     try:
-        return repacking.repack(store, domain, sizes), None
+        return repack(), None
     except QuiesceError as exc:
         # What is dead already can go all the same.
         if exc.name not in {"VaultDamaged", "VaultFull", "SessionLost"}:

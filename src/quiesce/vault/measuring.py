@@ -13,6 +13,7 @@ from quiesce.vault.format import map as maps
 from quiesce.vault.format import names, pack
 from quiesce.vault.format.header import CHUNK_BYTES
 from quiesce.vault.format.pack import FRAME_BYTES
+from quiesce.vault.format.sealing import TAG_BYTES
 from quiesce.vault.looking import Look, folded
 from quiesce.vault.reading import ChunkReader, PointReader
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from quiesce.vault.domain import Domain
     from quiesce.vault.format.map import Place, Ref
     from quiesce.vault.format.names import PackName
-    from quiesce.vault.log import KeptPoint, LogState
+    from quiesce.vault.log import KeptPoint
     from quiesce.vault.reading import DiskMap
 
 _CACHED_LEAVES: Final = 1 << 15
@@ -67,11 +68,12 @@ class MachineSize:
 class DomainSize:
     """What a domain takes: *look* says what of its packs.
 
-    *dead_inside* are bytes of packs in use that nothing uses; None where a map is damaged, since
-    then nobody knows.
+    *dead_inside* are bytes of packs in use that nothing uses; None where a map cannot be read,
+    since then nobody knows. *locked*: no key here opens the domain.
     """
 
     look: Look
+    locked: bool
     machines: tuple[MachineSize, ...]
     dead_inside: int | None
 
@@ -176,11 +178,11 @@ def measure(store: BlobReader, found: Look, progress: Progress) -> DomainSize:
     Memory grows by some 50 bytes for each chunk in use. Raises QuiesceError VaultUnavailable.
     """
     _, state = folded(found.domain)
+    keys = found.domain.keys_or_none()
     measured = _Measure(store, found.domain)
     everything = _Frames()
     by_machine: dict[str, list[tuple[KeptPoint, PointSummary]]] = {}
-    keys = found.domain.keys_or_none()
-    for kept in () if keys is None else found.domain.points():
+    for kept in found.domain.points():
         summary = None if keys is None else selecting.summary_of(kept, keys)
         if summary is not None:
             by_machine.setdefault(summary.machine, []).append((kept, summary))
@@ -192,8 +194,10 @@ def measure(store: BlobReader, found: Look, progress: Progress) -> DomainSize:
     )
     told = [point for machine in machines for point in machine.points]
     is_known = len(told) == len(state.points) and all(point.size is not None for point in told)
-    dead = _dead_inside(store, found, state, everything) if is_known else None
-    return DomainSize(found, machines, dead)
+    dead = None
+    if is_known and keys is not None:
+        dead = _dead_inside(store, found, everything, TAG_BYTES if keys.is_sealed else 0)
+    return DomainSize(found, keys is None, machines, dead)
 
 
 def _machine(
@@ -220,8 +224,9 @@ def _machine(
     return MachineSize(machine, tuple(sizes), together.size(logical))
 
 
-def _dead_inside(store: BlobReader, found: Look, state: LogState, used: _Frames) -> int | None:
+def _dead_inside(store: BlobReader, found: Look, used: _Frames, tag_bytes: int) -> int | None:
     """Return how many bytes of the packs in use nothing uses; what proofs need is in use."""
+    state = found.domain.state
     chunks = ChunkReader(store, found.domain)
     try:
         for table in set(state.moved.values()):
@@ -236,7 +241,8 @@ def _dead_inside(store: BlobReader, found: Look, state: LogState, used: _Frames)
         frames = used.of(place)
         framed = sum(FRAME_BYTES + (packed & 0xFFFFFF) for packed in frames)
         for each in place.packs:
-            needed[each] = max(needed.get(each, 0), pack.size_of(len(frames), framed))
+            size = pack.size_of(len(frames), framed) + tag_bytes
+            needed[each] = max(needed.get(each, 0), size)
     return sum(
         max(0, size - needed.get(each, 0))
         for each, size in found.sizes.items()

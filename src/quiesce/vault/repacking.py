@@ -51,12 +51,12 @@ def repack(store: BlobStore, domain: Domain, sizes: Mapping[PackName, int]) -> R
     readers may work meanwhile. Raises QuiesceError VaultDamaged where a map cannot be read, since
     then nobody knows what is in use, and what the store raises; no point is changed then.
     """
-    known = _Known(store, domain)
+    known = Known(store, domain)
     chosen = _choose(domain.state, known, sizes)
-    return _Repacker(store, domain).run(known, chosen) if chosen else Repacked()
+    return Repacker(store, domain).run(known, chosen) if chosen else Repacked()
 
 
-class _Known:
+class Known:
     """What the points use of the packs that were live when this was made, kept up to date."""
 
     def __init__(self, store: BlobStore, domain: Domain) -> None:
@@ -88,7 +88,7 @@ class _Known:
                 raise
 
 
-def _choose(state: LogState, known: _Known, sizes: Mapping[PackName, int]) -> list[Place]:
+def _choose(state: LogState, known: Known, sizes: Mapping[PackName, int]) -> list[Place]:
     """Return what is worth emptying: a third of it dead, the cheapest first, up to the cap."""
     choices = []
     for place in _places(known):
@@ -109,7 +109,7 @@ def _choose(state: LogState, known: _Known, sizes: Mapping[PackName, int]) -> li
     return chosen
 
 
-def _places(known: _Known) -> Iterator[Place]:
+def _places(known: Known) -> Iterator[Place]:
     named: set[PackName] = set()
     for place in known.usage.places():
         named.update(place.packs)
@@ -124,7 +124,7 @@ def _packs_of_bases(state: LogState) -> set[PackName]:
     return set().union(*bases)
 
 
-class _Repacker:
+class Repacker:
     """One repack, from its open entry to its last."""
 
     def __init__(self, store: BlobStore, domain: Domain) -> None:
@@ -135,7 +135,8 @@ class _Repacker:
         self._tables = PackTables(store, domain, self._keys)
         self._gave_up = False
 
-    def run(self, known: _Known, chosen: Sequence[Place]) -> Repacked:
+    def run(self, known: Known, chosen: Sequence[Place]) -> Repacked:
+        """Move what is in use of *chosen*; raises as `repack`."""
         self._open()
         try:
             with PackWriter(self._store, self._domain, self._keys, self._sid) as packs:
@@ -169,7 +170,7 @@ class _Repacker:
         return _abort_on(self._sid, state)
 
     def _copy(
-        self, known: _Known, chosen: Sequence[Place], packs: PackWriter
+        self, known: Known, chosen: Sequence[Place], packs: PackWriter
     ) -> dict[Place, dict[int, Ref]]:
         """Copy what is in use of *chosen*; return where it went, by place and offset.
 
@@ -242,7 +243,7 @@ class _Repacker:
             raise QuiesceError("VaultDamaged", f"{gone.text} has gone", action="run it again")
 
     def _repack_on(
-        self, known: _Known, copied: Mapping[Place, Mapping[int, Ref]], table: Ref, state: LogState
+        self, known: Known, copied: Mapping[Place, Mapping[int, Ref]], table: Ref, state: LogState
     ) -> entries.Repack | entries.Abort | None:
         session = state.session(self._sid)
         if session is SessionState.COMMITTED or self._gave_up:

@@ -48,14 +48,15 @@ class Clock:
 class Scrubbed:
     """What a scrub found in a domain.
 
-    *opened*: chunks were opened too. *read* packs were read now, *left* ones not, for the budget's
-    sake. *oldest* is when that pack was last read for which that is longest ago, None where one
-    never was. *damaged* says of each pack what is wrong with it, found now or earlier; *points*
-    are those that it is part of.
+    *opened*: chunks were opened too; *locked*: no key here opens them. *read* packs were read now,
+    *left* ones not, for the budget's sake. *oldest* is when that pack was last read for which that
+    is longest ago, None where one never was. *damaged* says of each pack what is wrong with it,
+    found now or earlier; *points* are those that it is part of.
     """
 
     look: Look
     opened: bool
+    locked: bool
     read: Tally
     left: Tally
     oldest: str | None
@@ -209,6 +210,7 @@ class Scrub:
         return Scrubbed(
             look=part.look,
             opened=part.opens,
+            locked=part.look.domain.keys_or_none() is None,
             read=Tally(len(part.read), sum(part.read.values())),
             left=Tally(len(left), sum(left.values())),
             oldest=_oldest(part, part.look.sizes),

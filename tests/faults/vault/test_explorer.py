@@ -132,7 +132,7 @@ def lazy_repacker(monkeypatch: pytest.MonkeyPatch, *, late_choice: bool) -> None
         known.live = now.live_packs - now.proof_packs
         return real_choose(state, known, {pack: sizes.get(pack, 9999) for pack in known.live})
 
-    monkeypatch.setattr(repacking._Repacker, "_repack_on", repack_on)
+    monkeypatch.setattr(repacking.Repacker, "_repack_on", repack_on)
     if late_choice:
         monkeypatch.setattr(repacking, "_choose", choose)
 
@@ -280,13 +280,13 @@ def test_adoption_that_does_not_abort_is_a_mistake(monkeypatch: pytest.MonkeyPat
 def test_a_repack_of_what_only_live_points_use_is_a_mistake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = repacking._Known._read
+    real = repacking.Known._read
 
     def read_live(self: Any, kept: Any) -> None:
         if kept.state is PointState.LIVE:
             real(self, kept)
 
-    monkeypatch.setattr(repacking._Known, "_read", read_live)
+    monkeypatch.setattr(repacking.Known, "_read", read_live)
     found(prepared, [repack])
 
 

@@ -16,6 +16,7 @@ from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
+from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import CHUNK, KEYS, back_up, open_vault, pattern, small_vault
 
@@ -47,10 +48,10 @@ def measured(store: MemoryStore, progress: Counting | None = None) -> DomainSize
     return measuring.measure(store, look(store, domain), progress or Counting())
 
 
-@pytest.fixture
-def store() -> MemoryStore:
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+def store(request: pytest.FixtureRequest) -> MemoryStore:
     store = MemoryStore()
-    vault = small_vault(store)
+    vault = small_vault(store, encrypted=request.param)
     back_up(vault, FIRST)
     back_up(vault, SECOND)
     return store
@@ -159,3 +160,13 @@ def test_progress_counts_the_disks(store: MemoryStore) -> None:
     measured(store, progress)
 
     assert progress.done == 2 * sum(map(len, FIRST.values()))
+
+
+def test_without_a_key_there_is_the_size_of_the_packs_and_no_more() -> None:
+    store = MemoryStore()
+    back_up(small_vault(store), FIRST)
+    (domain,) = Vault.open(store).domains()
+    found = measuring.measure(store, look(store, domain), Counting())
+
+    assert (found.locked, found.machines, found.dead_inside) == (True, (), None)
+    assert found.look.live.stored_bytes == sum(map(store.size, store.list("domains/web1/packs/")))

@@ -169,14 +169,14 @@ def test_a_point_made_meanwhile_is_taken_into_account(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vault, sid = half_dead(store)
-    real = repacking._Repacker._check_present
+    real = repacking.Repacker._check_present
     made = []
 
     def check_present(self: object, *args: object) -> None:
         real(self, *args)
         made.append(back_up(open_vault(store), NEXT))
 
-    monkeypatch.setattr(repacking._Repacker, "_check_present", check_present)
+    monkeypatch.setattr(repacking.Repacker, "_check_present", check_present)
     repack(store, vault)
     collect(store)
 
@@ -240,8 +240,8 @@ def test_an_interrupted_repack_is_given_up_by_the_next(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(repacking._Repacker, "_check_present", die)
-        patch.setattr(repacking._Repacker, "_abort_on", lambda self, state: None)
+        patch.setattr(repacking.Repacker, "_check_present", die)
+        patch.setattr(repacking.Repacker, "_abort_on", lambda self, state: None)
         with pytest.raises(Killed):
             repack(store, vault)
     state = vault._domain("web1").refresh()

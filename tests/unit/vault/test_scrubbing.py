@@ -19,6 +19,7 @@ from quiesce.vault import decisions, ledger
 from quiesce.vault.format import entry as entries
 from quiesce.vault.format import names, pack
 from quiesce.vault.format.ledger import Checked
+from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
     from quiesce.ports import PrunableStore
     from quiesce.vault.log import LogState
-    from quiesce.vault.repository import Vault
 
 # Two leaves, a hole, a short last chunk.
 DISKS = {
@@ -68,9 +68,10 @@ class Box:
 
     store: MemoryStore = field(default_factory=MemoryStore)
     clock: Ticking = field(default_factory=Ticking)
+    encrypted: bool = True
 
     def __post_init__(self) -> None:
-        vault = small_vault(self.store)
+        vault = small_vault(self.store, encrypted=self.encrypted)
         self.points = [back_up(vault, DISKS), back_up(vault, LATER)]
 
     @property
@@ -100,11 +101,13 @@ class Box:
         *,
         opens: bool = True,
         store: PrunableStore | None = None,
+        has_key: bool = True,
     ) -> Scrubbed:
         self.clock.now += 60
         used = store or self.store
         clock = Clock(self.clock.date, self.clock.seconds)
-        (found,) = Scrub(used, open_vault(used), clock, opens=opens).run(budget, SilentProgress())
+        vault = open_vault(used) if has_key else Vault.open(used)
+        (found,) = Scrub(used, vault, clock, opens=opens).run(budget, SilentProgress())
         return found
 
     def lost(self, point: PointSummary) -> dict[str, list[Extent]]:
@@ -136,13 +139,19 @@ def told(found: Scrubbed) -> dict[str, dict[str, list[Extent]]]:
     }
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+def any_box(request: pytest.FixtureRequest) -> Box:
+    return Box(encrypted=request.param)
+
+
 @pytest.fixture
 def box() -> Box:
-    return Box()
+    return Box(encrypted=True)
 
 
 @pytest.mark.parametrize("opens", [False, True])
-def test_a_whole_vault_is_read_and_found_whole(box: Box, opens: bool) -> None:
+def test_a_whole_vault_is_read_and_found_whole(any_box: Box, opens: bool) -> None:
+    box = any_box
     found = box.scrub(opens=opens)
     packs = box.packs("d") + box.packs("m")
 
@@ -153,7 +162,8 @@ def test_a_whole_vault_is_read_and_found_whole(box: Box, opens: bool) -> None:
 
 
 @pytest.mark.parametrize("how", KINDS)
-def test_what_a_damaged_data_pack_means_is_told_to_the_byte(box: Box, how: str) -> None:
+def test_what_a_damaged_data_pack_means_is_told_to_the_byte(any_box: Box, how: str) -> None:
+    box = any_box
     for name in box.packs("d"):
         data = box.damage(name, how)
         found = box.scrub()
@@ -203,15 +213,25 @@ def test_a_lost_manifest_is_told_as_a_lost_point(box: Box) -> None:
 def test_a_flipped_bit_anywhere_in_a_pack_is_found_without_a_key(box: Box, at: float) -> None:
     for name in box.packs("d") + box.packs("m"):
         data = box.damage(name, "flipped", at)
-        assert [each.text for each in box.scrub(opens=False).damaged] == [name[-93:]]
+        assert [each.text for each in box.scrub(has_key=False).damaged] == [name[-93:]]
         box.store._blobs[name] = data
+
+
+def test_without_a_key_the_points_are_named_and_no_more(box: Box) -> None:
+    box.damage(box.packs("d")[0], "lost")
+    found = box.scrub(has_key=False)
+
+    assert (found.locked, found.opened) == (True, False)
+    assert {point.sid for point in found.points} <= {point.id for point in box.points}
+    assert [(point.disks, point.machine) for point in found.points[:1]] == [(None, "web1")]
+    assert ledger.read(box.store, "web1").checked.opened == {}
 
 
 def test_a_pack_that_was_written_wrongly_is_found_by_opening_it(box: Box) -> None:
     sid, digest = ulid.new(), names.digest(b"something else")
     domain = box.vault.domains()[0]
-    seal = domain.keys.pack("d", 1, b"s" * 16)
-    builder = pack.PackBuilder(box.vault.head.vault_id, "d", 1 << 20, seal)
+    seal = domain.keys.pack("d", domain.keys.current, bytes(16))
+    builder = pack.PackBuilder(domain.head.vault_id, "d", 1 << 20, seal)
     builder.add(digest, b"plain", 5, pack.RAW)
     sealed = builder.seal()
     name = pack.pack_of(sid, "d", sealed)
@@ -233,7 +253,9 @@ def test_a_damaged_log_is_told(box: Box, how: str, number: int) -> None:
     found = box.scrub()
 
     assert not found.is_whole
-    assert any(str(number) in alarm for alarm in found.look.alarms)
+    # A flipped bit may leave an entry that is one, but then the next does not follow it.
+    told = " ".join(found.look.alarms)
+    assert str(number) in told or f"{number + 1} does not follow" in told
 
 
 @pytest.mark.parametrize("how", KINDS)

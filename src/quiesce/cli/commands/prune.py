@@ -100,6 +100,7 @@ def _plan(name: str, plan: DomainPlan) -> dict[str, Any]:
         "deleted_packs": len(plan.dead),
         "freed_bytes": sum(pack.blob.size_bytes for pack in plan.dead),
         "unknown_packs": [],
+        "mended_packs": 0,
         "repacked_packs": 0,
         "copied_bytes": 0,
         "left": None,
@@ -115,6 +116,7 @@ def _done(each: Collected) -> dict[str, Any]:
         "deleted_packs": each.deleted,
         "freed_bytes": each.freed_bytes,
         "unknown_packs": [pack.blob.name for pack in each.unknown],
+        "mended_packs": each.mended.packs,
         "repacked_packs": each.repacked.packs,
         "copied_bytes": each.repacked.copied_bytes,
         "left": each.left,
@@ -134,11 +136,9 @@ def _lines(done: Sequence[Collected]) -> Iterator[str]:
             yield f"  purged   {sid}"
         for sid in each.aborted:
             yield f"  gave up  {sid}, a session that nobody goes on with"
-        if each.repacked.packs:
-            copied = size(each.repacked.copied_bytes)
-            yield f"  emptied  {each.repacked.packs} packs, mostly dead, by copying {copied}"
+        yield from _repacked(each)
         if each.left is not None:
-            yield f"  [yellow]left[/]     packs that are mostly dead: {shown(each.left)}"
+            yield f"  [yellow]left[/]     packs that are mostly dead or damaged: {shown(each.left)}"
         yield from _unclear(each.plan)
         if each.unknown:
             bytes_left = sum(pack.blob.size_bytes for pack in each.unknown)
@@ -149,6 +149,14 @@ def _lines(done: Sequence[Collected]) -> Iterator[str]:
     freed = sum(each.freed_bytes for each in done)
     packs = sum(each.deleted for each in done)
     yield f"freed {size(freed)} in {packs} packs"
+
+
+def _repacked(each: Collected) -> Iterator[str]:
+    if each.mended.packs:
+        yield f"  mended   {each.mended.packs} damaged packs, of which nothing was lost"
+    if each.repacked.packs:
+        copied = size(each.repacked.copied_bytes)
+        yield f"  emptied  {each.repacked.packs} packs, mostly dead, by copying {copied}"
 
 
 def _reasons(plan: DomainPlan) -> Iterator[str]:

@@ -103,6 +103,7 @@ def _to_json(each: Scrubbed) -> dict[str, Any]:
             "open": _tally(found.open),
             "unknown": _tally(found.unknown),
         },
+        "locked": each.locked,
         "level": "opened" if each.opened else "hashed",
         "read": _tally(each.read),
         "left": _tally(each.left),
@@ -141,12 +142,12 @@ def _lines(found: Sequence[Scrubbed]) -> Iterator[str]:
     for each in found:
         yield _summary(each)
         yield from _damage_lines(each)
+        if each.locked:
+            yield "  locked   no key here opens it: what its chunks are, nobody has looked at"
         if each.left.packs:
-            left = f"{each.left.packs} packs ({size(each.left.stored_bytes)})"
-            yield f"  left     {left} for the next scrub"
+            yield f"  left     {_packs(each.left)} for the next scrub"
         if each.look.unknown.packs:
-            unknown = each.look.unknown
-            yield f"  unknown  {unknown.packs} packs of sessions that the log does not know"
+            yield f"  unknown  {_packs(each.look.unknown)} of sessions that the log does not know"
     if not found:
         yield "nothing in the vault yet"
 
@@ -169,11 +170,18 @@ def _in_order(each: Scrubbed) -> list[tuple[str, str]]:
 def _summary(each: Scrubbed) -> str:
     state = "[green]whole[/]" if each.is_whole else "[bold red]DAMAGED[/]"
     name = shown(each.look.domain.name)
-    points = len(each.look.domain.state.points)
-    packs, how = each.read, "opened" if each.opened else "hashed"
-    read = f"{packs.packs} packs ({size(packs.stored_bytes)}) read and {how}"
+    points = _counted(len(each.look.domain.state.points), "point")
+    read = f"{_packs(each.read)} read and {'opened' if each.opened else 'hashed'}"
     oldest = "" if each.oldest is None else f", none longer ago than {each.oldest}"
-    return f"[bold]{name}[/]  {state}: {points} points, {read}{oldest}"
+    return f"[bold]{name}[/]  {state}: {points}, {read}{oldest}"
+
+
+def _packs(tally: Tally) -> str:
+    return f"{_counted(tally.packs, 'pack')} ({size(tally.stored_bytes)})"
+
+
+def _counted(many: int, what: str) -> str:
+    return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
 def _point_lines(point: PointDamage) -> Iterator[str]:

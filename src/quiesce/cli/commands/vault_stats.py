@@ -41,6 +41,7 @@ def _domain(each: DomainSize) -> dict[str, Any]:
     look = each.look
     return {
         "domain": look.domain.name,
+        "locked": each.locked,
         "packs": {
             "live": _tally(look.live),
             "dead": _tally(look.dead),
@@ -120,6 +121,8 @@ def _totals(domain: DomainSize) -> str:
     )
     if look.open.packs:
         line += f", {look.open.packs} of open sessions ({size(look.open.stored_bytes)})"
+    if domain.locked:
+        line += "; no key here opens it"
     if look.unknown.packs:
         line += f", {look.unknown.packs} unknown ({size(look.unknown.stored_bytes)})"
     return line
