@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from quiesce.environment import Environment
     from quiesce.ports import BlobStore
     from quiesce.vault.keys.care import KeyState
     from quiesce.vault.keys.holders import RootKey
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from quiesce.vault.keys.records import HostRecord
     from quiesce.vault.keys.slots import Slot
     from quiesce.vault.stores.probing import Probed
-    from quiesce.wiring import Environment
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,6 @@ from quiesce.system import ulid
 from quiesce.system.deadline import Deadline
 from quiesce.vault import measuring
 from quiesce.vault.collecting import Terms
-from quiesce.vault.keys.access import Access
-from quiesce.vault.keys.files import KeyDirectory
-from quiesce.vault.keys.passphrase import PassphraseSources
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.mirroring import Mirror
@@ -47,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from quiesce.environment import Environment
     from quiesce.jobs.account import BackupRun
     from quiesce.jobs.doctor import Examined
     from quiesce.jobs.undo import Recovered
@@ -60,30 +58,6 @@ if TYPE_CHECKING:
     from quiesce.vault.mirroring import Mirrored
 
 _THAW_S = 8.0
-
-
-@dataclass(frozen=True)
-class Environment:
-    """What a command works with: the settings, where things lie, and what opens the vault."""
-
-    settings: Settings
-    state_dir: Path
-    vault_url: str
-    passphrase: PassphraseSources = field(default_factory=PassphraseSources)
-
-    @property
-    def key_directory(self) -> KeyDirectory:
-        """Where the key files of this host are."""
-        return KeyDirectory(self.settings.vault.keys or self.state_dir / "keys")
-
-    @property
-    def access(self) -> Access:
-        """How the vault is opened on this host."""
-        return Access(self.vault_url, self.key_directory, self.passphrase)
-
-    def store(self) -> PrunableStore:
-        """Return the vault's store; see `address.open_store`."""
-        return address.open_store(self.vault_url, os.environ)
 
 
 @dataclass(frozen=True)
@@ -119,23 +93,9 @@ class Holds:
     holds: tuple[Hold, ...]
 
 
-def environment(
-    settings_path: Path | None,
-    vault_url: str | None,
-    *,
-    passphrase: PassphraseSources | None = None,
-) -> Environment:
-    """Return the environment of a command; *vault_url* wins over the settings."""
-    settings = config.load(settings_path)
-    state_dir = config.state_directory()
-    url = vault_url or settings.vault.url or (state_dir / "vault").absolute().as_uri()
-    sources = replace(passphrase or PassphraseSources(), command=settings.vault.passphrase_command)
-    return Environment(settings, state_dir, url, sources)
-
-
 def examine(env: Environment) -> Examined:
     """Try the vault as it can be used from here; see `jobs.doctor.examine`."""
-    return doctor_job.examine(_store(env.vault_url), env.vault_url, token=ulid.new())
+    return doctor_job.examine(env.store(), env.vault_url, token=ulid.new())
 
 
 def open_vault(env: Environment) -> Vault:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from quiesce import wiring
+from quiesce.environment import load_environment
 from quiesce.model.consistency import ConsistencyLevel, Outcome
 from quiesce.model.disk import Disk
 from quiesce.model.point import PointSummary
@@ -29,7 +30,7 @@ FULL_PACKS: Final = 16384
 
 def make(settings: Path, url: str) -> None:
     """Fill the vault at *url*, new and opened with *settings*."""
-    vault = wiring.open_vault(wiring.environment(settings, url))
+    vault = wiring.open_vault(load_environment(settings, url))
     # A session that leaves nothing makes the domain and its keys.
     with vault.session(machine=MACHINE, uuid=None, sid=ulid.new()):
         pass

@@ -13,11 +13,13 @@ import click
 
 from quiesce import wiring
 from quiesce.cli.output import Output
+from quiesce.environment import load_environment
 from quiesce.vault.keys.passphrase import PassphraseSources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from quiesce.environment import Environment
     from quiesce.errors import ExitStatus
 
 T = TypeVar("T")
@@ -84,12 +86,12 @@ def verb(command: Callable[..., ExitStatus]) -> Callable[..., ExitStatus]:
     return with_common
 
 
-def begin(common: Common) -> wiring.Environment:
+def begin(common: Common) -> Environment:
     """Return what the verb works with, after undoing what an earlier command left behind."""
     # No program that we start is to have it.
     given = os.environ.pop("QUIESCE_PASSPHRASE", None)
     sources = PassphraseSources(common.passphrase_file, given, ask=ask)
-    environment = wiring.environment(common.config, common.vault, passphrase=sources)
+    environment = load_environment(common.config, common.vault, passphrase=sources)
     for recovered in wiring.recover(environment):
         what = f"a backup of {recovered.machine} that died ({recovered.session})"
         if recovered.error is None:

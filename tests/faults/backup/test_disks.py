@@ -15,6 +15,7 @@ import pytest
 from guest_box import wait_until
 from quiesce import keycare, wiring
 from quiesce.config import Settings
+from quiesce.environment import Environment
 from quiesce.providers.readers import start_time
 from quiesce.testing.fakes import SilentProgress
 from vault_box import pattern
@@ -32,6 +33,7 @@ import os, signal, sys
 from pathlib import Path
 from quiesce import keycare, wiring
 from quiesce.config import Settings
+from quiesce.environment import Environment
 from quiesce.testing.fakes import SilentProgress
 
 class Deadly(SilentProgress):
@@ -39,7 +41,7 @@ class Deadly(SilentProgress):
         if name.startswith("copy"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-environment = wiring.Environment(Settings(machine={}), Path(sys.argv[1]), sys.argv[2])
+environment = Environment(Settings(machine={}), Path(sys.argv[1]), sys.argv[2])
 options = wiring.MachineOptions(disks=tuple(sys.argv[3:]))
 wiring.backup(environment, "old1", options, progress=Deadly())
 """
@@ -60,9 +62,9 @@ class Meanwhile(SilentProgress):
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Iterator[wiring.Environment]:
+def environment(tmp_path: Path) -> Iterator[Environment]:
     url = (tmp_path / "vault").as_uri()
-    environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
+    environment = Environment(Settings(machine={}), tmp_path / "state", url)
     keycare.create_vault(environment)
     yield environment
     assert list((environment.state_dir / "undo").glob("*")) == []
@@ -70,7 +72,7 @@ def environment(tmp_path: Path) -> Iterator[wiring.Environment]:
 
 
 def back_up(
-    environment: wiring.Environment, disk: Path, act: Callable[[], Any] = lambda: None
+    environment: Environment, disk: Path, act: Callable[[], Any] = lambda: None
 ) -> BackupRun:
     progress = Meanwhile(act)
     run = wiring.backup(
@@ -80,7 +82,7 @@ def back_up(
     return run
 
 
-def expect_broken(environment: wiring.Environment, run: BackupRun, told: str) -> None:
+def expect_broken(environment: Environment, run: BackupRun, told: str) -> None:
     assert run.point is None
     assert run.error is not None
     assert run.error.name == "SnapshotBroken"
@@ -102,16 +104,14 @@ def raw(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_disk_that_shrinks_breaks_the_snapshot(
-    environment: wiring.Environment, raw: Path
-) -> None:
+def test_a_disk_that_shrinks_breaks_the_snapshot(environment: Environment, raw: Path) -> None:
     run = back_up(environment, raw, lambda: os.truncate(raw, 3 * MIB))
     expect_broken(environment, run, "a.raw was written to")
 
 
 @pytest.mark.parametrize("at", [0, 15 * MIB])
 def test_a_disk_that_is_written_to_breaks_the_snapshot(
-    environment: wiring.Environment, raw: Path, at: int
+    environment: Environment, raw: Path, at: int
 ) -> None:
     run = back_up(environment, raw, lambda: write(raw, at))
     expect_broken(environment, run, "was written to while it was read")
@@ -119,7 +119,7 @@ def test_a_disk_that_is_written_to_breaks_the_snapshot(
 
 
 def test_what_a_qcow2_lies_on_may_not_be_written_to_either(
-    environment: wiring.Environment, raw: Path, tmp_path: Path
+    environment: Environment, raw: Path, tmp_path: Path
 ) -> None:
     top = tmp_path / "b.qcow2"
     create = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", raw, "-F", "raw", top]
@@ -129,7 +129,7 @@ def test_what_a_qcow2_lies_on_may_not_be_written_to_either(
 
 
 def test_a_block_device_that_is_written_to_breaks_the_snapshot(
-    environment: wiring.Environment, raw: Path
+    environment: Environment, raw: Path
 ) -> None:
     with loop_device(raw) as device:
 
@@ -153,7 +153,7 @@ def loop_device(path: Path) -> Iterator[Path]:
 
 
 def test_no_qemu_and_no_mount_gets_at_a_disk_meanwhile(
-    environment: wiring.Environment, raw: Path, tmp_path: Path
+    environment: Environment, raw: Path, tmp_path: Path
 ) -> None:
     statuses = []
 
@@ -175,7 +175,7 @@ def test_no_qemu_and_no_mount_gets_at_a_disk_meanwhile(
 
 
 def test_an_input_error_breaks_the_snapshot(
-    environment: wiring.Environment, raw: Path, tmp_path: Path
+    environment: Environment, raw: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.raw"
     broken.touch()
@@ -199,7 +199,7 @@ def test_an_input_error_breaks_the_snapshot(
 
 
 def test_a_killed_backup_leaves_no_server_and_the_next_command_tidies_up(
-    environment: wiring.Environment, tmp_path: Path
+    environment: Environment, tmp_path: Path
 ) -> None:
     image = tmp_path / "a.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "8M"], check=True)
@@ -228,7 +228,7 @@ def test_a_vault_on_a_disk_of_a_running_qemu_is_refused(tmp_path: Path) -> None:
     subprocess.run(["mkfs.ext4", "-q", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, place], check=True)
     try:
-        environment = wiring.Environment(
+        environment = Environment(
             Settings(machine={}), tmp_path / "state", (place / "vault").as_uri()
         )
         keycare.create_vault(environment)

@@ -13,6 +13,7 @@ import pytest
 
 from quiesce import keycare, wiring
 from quiesce.config import Settings
+from quiesce.environment import Environment
 from quiesce.errors import ExitStatus
 from quiesce.testing.fakes import SilentProgress
 from tools.bare_qemu import BareQemu, Monitor, bare_qemu, wait_until
@@ -33,7 +34,7 @@ class Scene:
 
     qemu: BareQemu
     agent: StandinAgent
-    environment: wiring.Environment
+    environment: Environment
     before: dict[str, Any]
 
     def back_up(self, **given: Any) -> BackupRun:
@@ -62,7 +63,7 @@ def qemu() -> Iterator[BareQemu]:
 def scene(qemu: BareQemu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     url = (tmp_path / "vault").as_uri()
-    environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
+    environment = Environment(Settings(machine={}), tmp_path / "state", url)
     keycare.create_vault(environment)
     with standin_agent() as agent:
         yield Scene(qemu, agent, environment, qemu.state())

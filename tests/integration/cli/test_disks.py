@@ -16,6 +16,7 @@ import pytest
 from guest_box import wait_until
 from quiesce import keycare, wiring
 from quiesce.config import Settings
+from quiesce.environment import Environment
 from quiesce.errors import QuiesceError
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.stores.directory import DirectoryStore
@@ -49,7 +50,7 @@ class Scene:
     """An empty vault, and a directory for disks."""
 
     directory: Path
-    environment: wiring.Environment
+    environment: Environment
 
     def back_up(self, *disks: object, name: str = "old1", **given: Any) -> BackupRun:
         options = wiring.MachineOptions(disks=tuple(map(str, disks)), **given)
@@ -72,7 +73,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     url = (tmp_path / "vault").as_uri()
-    environment = wiring.Environment(Settings(machine={}), tmp_path / "state", url)
+    environment = Environment(Settings(machine={}), tmp_path / "state", url)
     keycare.create_vault(environment)
     disks = tmp_path / "disks"
     disks.mkdir()
@@ -160,9 +161,7 @@ def test_a_block_device_is_read(scene: Scene, raw: Path) -> None:
 
 def test_the_settings_may_name_the_disks(scene: Scene, raw: Path) -> None:
     settings = Settings.model_validate({"machine": {"old1": {"disks": [f"raw:{raw}"]}}})
-    environment = wiring.Environment(
-        settings, scene.environment.state_dir, scene.environment.vault_url
-    )
+    environment = Environment(settings, scene.environment.state_dir, scene.environment.vault_url)
     run = wiring.backup(environment, "old1", wiring.MachineOptions(), progress=SilentProgress())
     assert scene.restored(run) == {"a.raw": raw.read_bytes()}
 
@@ -345,7 +344,7 @@ def test_a_full_vault_fails_the_backup_and_with_room_it_goes_on(scene: Scene) ->
     disk.write_bytes(pattern(1, 60 * MIB))
     place = scene.directory / "small"
     with mounted(place, "-t", "tmpfs", "-o", "size=40m", "tmpfs"):
-        environment = wiring.Environment(
+        environment = Environment(
             Settings(machine={}), scene.environment.state_dir, (place / "vault").as_uri()
         )
         keycare.create_vault(environment)
@@ -388,7 +387,7 @@ def test_a_vault_on_the_disk_that_is_backed_up_is_refused_unless_meant(scene: Sc
     qemu("mkfs.ext4", "-q", image)
     place = scene.directory / "m"
     with mounted(place, "-o", "loop", str(image)):
-        environment = wiring.Environment(
+        environment = Environment(
             Settings(machine={}), scene.environment.state_dir, (place / "vault").as_uri()
         )
         keycare.create_vault(environment)
