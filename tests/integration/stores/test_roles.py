@@ -16,11 +16,13 @@ from quiesce.errors import QuiesceError
 from quiesce.policy.bucket import PRINCIPAL, host_policy
 from quiesce.policy.retention import KeepRules
 from quiesce.vault.collecting import Terms
+from quiesce.vault.keys.holders import Keys
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.passing import PassingFailure
 from quiesce.vault.stores.probing import Probed, probe
-from vault_box import CHUNK, back_up, pattern, read_back, small_vault
+from vault_box import CHUNK, KEYS, back_up, pattern, read_back, small_vault
+from vault_box import HOST as HOST_KEY
 
 if TYPE_CHECKING:
     from object_stores import ObjectStoreServer
@@ -57,7 +59,7 @@ def test_a_vault_lives_in_a_bucket_with_default_object_lock(locked: ObjectStoreS
     second = back_up(vault, OTHER)
     assert read_back(vault, first) == DISK
     vault.forget(first)
-    keeper = Maintenance(store)
+    keeper = Maintenance(store, KEYS)
     terms = Terms(KeepRules(), timedelta(), datetime.now(UTC) + timedelta(days=30))
     (planned,) = keeper.plan(terms)
     collected = keeper.apply(planned)
@@ -106,7 +108,7 @@ def test_a_host_that_may_not_delete_makes_a_vault_backs_up_and_restores(
     point = back_up(vault, DISK)
     before = set(store.list(""))
 
-    assert read_back(Vault.open(store), point) == DISK
+    assert read_back(Vault.open(store, Keys(host=HOST_KEY)), point) == DISK
     for delete in (store.list("domains/"), ["vault.json"]):
         with pytest.raises(QuiesceError, match="the store refuses it") as caught:
             store.delete(list(delete))
