@@ -113,9 +113,9 @@ def machines(image: Image, accelerator: str, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture(scope="session")
-def session_machines(image: Image, accelerator: str) -> Iterator[Machines]:
+def session_machines(image: Image, accelerator: str, worker_id: str) -> Iterator[Machines]:
     """As `machines`, for VMs that modules share."""
-    made = Machines(image, accelerator, "shared")
+    made = Machines(image, accelerator, f"shared-{worker_id}")
     yield made
     made.end()
 
