@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quiesce.vault.format.header import VaultHeader
     from quiesce.vault.format.sealing import DomainSecret
     from quiesce.vault.keys.holders import HostKey, KeeperKey, Keys, RootKey
-    from quiesce.vault.keys.records import HostRecord
+    from quiesce.vault.keys.records import DomainRecord, HostRecord
     from quiesce.vault.keys.slots import Kind, Slot
 
 
@@ -92,8 +92,9 @@ class KeyCare:
     def share(self, domain: str, host: HostRecord) -> bool:
         """Let *host* open every generation of *domain*; return False where it could already.
 
-        Raises QuiesceError KeyNotFound where there is no such domain, VaultLocked where not all of
-        it opens here, KeeperKeyMissing.
+        Junk at the names of its records goes. Raises QuiesceError KeyNotFound where there is no
+        such domain, VaultLocked where not all of it opens here, VaultDamaged where a name is taken
+        by another key, KeeperKeyMissing.
         """
         keeper = self._keeper()
         secrets = self._secrets(domain)
@@ -103,8 +104,7 @@ class KeyCare:
             record = sealed_record(
                 self._head.vault_id, domain, generation, secrets[generation], {host.id: host.public}
             )
-            name = records.domain_key_name(domain, generation, host.id)
-            create(self._store, name, record.encode(self._head.vault_id, keeper.sign))
+            self._put(record, host.id, keeper)
         return bool(missing)
 
     def rotate(self, domain: str, *, new_ids: bool) -> int:
@@ -129,7 +129,8 @@ class KeyCare:
         """Take the slot or the host *name* away; what it has opened it may know for ever.
 
         A host's keys of domains go too. Raises QuiesceError KeyNotFound, KeyNeeded where no other
-        slot would be left, KeeperKeyMissing.
+        slot would be left, VaultDamaged before anything that opens a domain is deleted where others
+        would lose it, KeeperKeyMissing.
         """
         if slots.is_slot(name):
             self._remove_slot(name)
@@ -149,12 +150,38 @@ class KeyCare:
         minted = self._ring.minted_by(domain, host)
         if minted is not None:
             recipients = {to: key for to, key in minted.recipients.items() if to != host}
-            signed = replace(minted, recipients=recipients, signer=KEEPER)
-            name = records.domain_key_name(domain, 1, ROOT)
-            create(self._store, name, signed.encode(self._head.vault_id, keeper.sign))
+            self._put(replace(minted, recipients=recipients, signer=KEEPER), ROOT, keeper)
             doomed.append(records.domain_key_name(domain, 1))
         prefix = records.domain_keys_prefix(domain)
-        return doomed + [blob for blob in self._store.list(prefix) if blob.endswith(f".{host}")]
+        doomed += [blob for blob in self._store.list(prefix) if blob.endswith(f".{host}")]
+        self._check_left(domain, host, doomed)
+        return doomed
+
+    def _check_left(self, domain: str, host: str, doomed: list[str]) -> None:
+        before = self._ring.generations(domain).recipients
+        after = self._ring.generations(domain, without=doomed).recipients
+        for generation, recipients in before.items():
+            if not recipients - {host} <= after.get(generation, set()):
+                name = records.domain_key_name(domain, generation)
+                raise QuiesceError("VaultDamaged", f"nothing would be left in place of {name}")
+
+    def _put(self, record: DomainRecord, added: str, keeper: KeeperKey) -> None:
+        """Make *record* the one for the recipient *added*, unless a good one is there."""
+        name = records.domain_key_name(record.domain, record.generation, added)
+        raw = record.encode(self._head.vault_id, keeper.sign)
+        if create(self._store, name, raw):
+            return
+        try:
+            found = self._ring.record(record.domain, record.generation, added)
+        except (KeyError, ValueError):
+            # Whoever may create can put junk where the keeper's record is to be.
+            self._store.delete([name])
+            if create(self._store, name, raw):
+                return
+            raise QuiesceError("VaultDamaged", f"{name} is taken by something else") from None
+        is_same = found.commitment == record.commitment
+        if not is_same or not found.recipients.keys() >= record.recipients.keys():
+            raise QuiesceError("VaultDamaged", f"{name} is another key")
 
     def host(self, host: str) -> HostRecord:
         """Return the record of *host*. Raises QuiesceError KeyNotFound."""

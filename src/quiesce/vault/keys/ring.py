@@ -14,7 +14,7 @@ from quiesce.vault.keys.holders import KEEPER, ROOT, Keys, sealed_for
 from quiesce.vault.keys.records import DomainRecord, HostRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from quiesce.ports import BlobReader, BlobStore
     from quiesce.vault.format.header import PublicKeys, VaultHeader
@@ -87,15 +87,15 @@ class KeyRing:
             raise found.blame(name)
         return SealedKeys(self._head.vault_id, found.secrets)
 
-    def generations(self, name: str) -> Generations:
-        """Return what there is of the keys of the domain *name*."""
+    def generations(self, name: str, *, without: Container[str] = ()) -> Generations:
+        """Return what there is of the keys of the domain *name*, as if *without* were gone."""
         found = Generations()
         prefix = records.domain_keys_prefix(name)
         for blob in self._store.list(prefix):
             parsed = records.parse_domain_key_name(blob[len(prefix) :])
-            if parsed is not None:
+            if parsed is not None and blob not in without:
                 try:
-                    self._take(found, blob, name, parsed)
+                    self._take(found, self.record(name, *parsed))
                 except (KeyError, ValueError) as exc:
                     found.problems.append((parsed[0], f"{blob} is damaged or forged: {exc}"))
         return found
@@ -115,22 +115,27 @@ class KeyRing:
     def minted_by(self, domain: str, host: str) -> DomainRecord | None:
         """Return the first record of *domain*'s keys where *host* has signed it."""
         try:
-            raw = self._store.get(records.domain_key_name(domain, 1), 0, records.MAX_RECORD_BYTES)
-            record = records.parse_domain(raw, self._head.vault_id, self._signer_of)
+            record = self.record(domain, 1)
         except (KeyError, ValueError):
             return None
-        return record if (record.domain, record.signer) == (domain, host) else None
+        return record if record.signer == host else None
 
-    def _take(
-        self, found: Generations, blob: str, domain: str, parsed: tuple[int, str | None]
-    ) -> None:
-        generation, added = parsed
-        raw = self._store.get(blob, 0, records.MAX_RECORD_BYTES)
+    def record(self, domain: str, generation: int, added: str | None = None) -> DomainRecord:
+        """Return the first record of *generation*, or the one for the recipient *added*.
+
+        Raises KeyError where there is none, ValueError where it is damaged or forged.
+        """
+        name = records.domain_key_name(domain, generation, added)
+        raw = self._store.get(name, 0, records.MAX_RECORD_BYTES)
         record = records.parse_domain(raw, self._head.vault_id, self._signer_of)
         if (record.domain, record.generation) != (domain, generation):
             raise ValueError("it belongs elsewhere")
         if added is not None and record.signer != KEEPER:
             raise ValueError("only the keeper adds to a key")
+        return record
+
+    def _take(self, found: Generations, record: DomainRecord) -> None:
+        generation = record.generation
         if found.commitments.setdefault(generation, record.commitment) != record.commitment:
             raise ValueError("it is another key of the same generation")
         found.recipients.setdefault(generation, set()).update(record.recipients)

@@ -15,7 +15,7 @@ from quiesce.model.disk import Disk
 from quiesce.policy.retention import KeepRules
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
-from quiesce.vault.format import names
+from quiesce.vault.format import document, names
 from quiesce.vault.keys import creation, records
 from quiesce.vault.keys.care import KeyCare
 from quiesce.vault.keys.holders import HostKey, KeeperKey, Keys, RootKey
@@ -208,6 +208,77 @@ def test_a_removed_host_opens_nothing_new_and_the_others_go_on(
     back_up(vault_of(store, OTHER), DISKS)
 
 
+@pytest.mark.parametrize("junk", [b"junk", b'{"format":1}', b'{"format":2}'])
+def test_junk_where_the_keeper_signs_anew_costs_no_key(
+    store: MemoryStore, care: KeyCare, junk: bytes
+) -> None:
+    admitted(store)
+    point = back_up(vault_of(store, OTHER), DISKS)
+    store.create(records.domain_key_name("web1", 1, "root"), junk)
+
+    care.remove(OTHER.id)
+
+    assert read_back(vault_of(store, None, ROOT), point) == DISKS
+
+
+def test_a_host_stays_where_its_removal_would_cost_a_key(store: MemoryStore, care: KeyCare) -> None:
+    admitted(store)
+    point = back_up(vault_of(store, OTHER), DISKS)
+    other_key = planted("keeper", 1, {"root": ROOT.public_keys.root})
+    name = records.domain_key_name("web1", 1, "root")
+    store._blobs[name] = other_key.encode(VAULT_ID, ROOT.keeper.sign)
+
+    with pytest.raises(QuiesceError) as caught:
+        care.remove(OTHER.id)
+
+    assert caught.value.name == "VaultDamaged"
+    assert read_back(vault_of(store, None, ROOT), point) == DISKS
+
+
+class Stubborn(MemoryStore):
+    """A store that says of one name that it is taken, and shows nothing there."""
+
+    def create(self, name: str, data: bytes | bytearray) -> bool:
+        return name != records.domain_key_name("web1", 1, "root") and super().create(name, data)
+
+
+def test_a_store_that_does_not_take_the_new_record_keeps_the_old_one() -> None:
+    store = Stubborn()
+    small_vault(store)
+    point = back_up(open_vault(store), DISKS)
+
+    with pytest.raises(QuiesceError) as caught:
+        KeyCare(store, Vault.header_of(store), KEYS).remove(HOST.id)
+
+    assert caught.value.name == "VaultDamaged"
+    assert read_back(vault_of(store, None, ROOT), point) == DISKS
+
+
+@pytest.mark.parametrize("how", FailingStore.WAYS)
+@pytest.mark.parametrize("at", range(1, 25))
+def test_a_removal_that_breaks_off_costs_nobody_else_a_key(
+    store: MemoryStore, at: int, how: str
+) -> None:
+    admitted(store)
+    point = back_up(vault_of(store, OTHER), DISKS)
+    store.create(records.domain_key_name("web1", 1, "root"), b"junk")
+    failing = FailingStore(store, at=at, how=how)
+    with suppress(QuiesceError, Died):
+        KeyCare(failing, Vault.header_of(store), KEYS).remove(OTHER.id)
+
+    assert read_back(vault_of(store, None, ROOT), point) == DISKS
+
+
+def test_sharing_over_junk_opens_the_domain_all_the_same(store: MemoryStore, care: KeyCare) -> None:
+    point = back_up(open_vault(store), DISKS)
+    record = admitted(store)
+    store.create(records.domain_key_name("web1", 1, record.id), b"junk")
+
+    assert care.share("web1", record)
+
+    assert read_back(vault_of(store, OTHER), point) == DISKS
+
+
 def test_what_is_no_key_is_not_removed_and_the_last_slot_stays(
     store: MemoryStore, care: KeyCare
 ) -> None:
@@ -298,6 +369,23 @@ def test_a_second_key_of_one_generation_is_refused(store: MemoryStore, care: Key
 
     assert "another key" in care.state().problems[0]
     assert read_back(open_vault(store), point) == DISKS
+
+
+@pytest.mark.parametrize("name", ["domains/web1/keys/000003", "keys/host-" + "0" * 16])
+def test_a_record_of_an_unknown_format_stops_readers_only_where_the_keeper_signed_it(
+    store: MemoryStore, care: KeyCare, name: str
+) -> None:
+    point = back_up(open_vault(store), DISKS)
+    for junk in (b'{"format":2}', document.encode({"format": 2, "signature": "00" * 64})):
+        store._blobs[name] = junk
+        assert read_back(open_vault(store), point) == DISKS
+        assert name in care.state().problems[0]
+
+    newer = {"format": 2, "kind": "x"}
+    store._blobs[name] = records._signed(newer, VAULT_ID, ROOT.keeper.sign)
+    with pytest.raises(QuiesceError) as caught:
+        care.state()
+    assert caught.value.name == "VaultUnsupported"
 
 
 def test_keys_that_are_gone_are_not_made_again(store: MemoryStore, care: KeyCare) -> None:
