@@ -59,8 +59,12 @@ class HostRecord:
 
 
 def parse_host(raw: bytes, vault_id: bytes, keeper: bytes) -> HostRecord:
-    """Return the record in *raw*. Raises ValueError unless it is one that *keeper* signed."""
-    value = _verified(raw, vault_id, lambda _: keeper)
+    """Return the record in *raw*, which may be hostile.
+
+    Raises ValueError unless *keeper* signed it, QuiesceError VaultUnsupported where it did and this
+    version does not know the format.
+    """
+    value = _verified(raw, vault_id, lambda _: keeper, keeper)
     if value.get("kind") != "host":
         raise ValueError("not a host's record")
     return HostRecord(
@@ -101,7 +105,8 @@ def parse_domain(
 ) -> DomainRecord:
     """Return the record in *raw*, which may be hostile; *signer_of* knows who may sign.
 
-    Raises ValueError unless one of those has signed it who may.
+    Raises ValueError unless one of those has signed it who may, QuiesceError VaultUnsupported where
+    the keeper has and this version does not know the format.
     """
 
     def public_key_of(value: Mapping[str, Any]) -> bytes | None:
@@ -111,7 +116,7 @@ def parse_domain(
             return None
         return signer_of(signer)
 
-    value = _verified(raw, vault_id, public_key_of)
+    value = _verified(raw, vault_id, public_key_of, signer_of(KEEPER))
     if value.get("kind") != "domain":
         raise ValueError("not the record of a domain's key")
     recipients = {
@@ -172,18 +177,21 @@ def _signed(value: dict[str, Any], vault_id: bytes, sign: Callable[[bytes], byte
 
 
 def _verified(
-    raw: bytes, vault_id: bytes, public_key_of: Callable[[Mapping[str, Any]], bytes | None]
+    raw: bytes,
+    vault_id: bytes,
+    public_key_of: Callable[[Mapping[str, Any]], bytes | None],
+    keeper: bytes | None,
 ) -> dict[str, Any]:
     value = document.decode_canonical(raw)
-    if number(value.get("format")) != FORMAT:
-        raise QuiesceError(
-            "VaultUnsupported", f"a key has the unknown format {value.get('format')!r:.100}"
-        )
     signature = document.hexadecimal(value.pop("signature", None), _SIGNATURE_BYTES)
-    public_key = public_key_of(value)
+    is_known = number(value.get("format")) == FORMAT
+    # What anybody can put there must not stop those who read the others.
+    public_key = public_key_of(value) if is_known else keeper
     if public_key is None:
         raise ValueError("it is signed by nobody who may")
     key = Ed25519PublicKey.from_public_bytes(public_key)
     if not is_signature(key, signature, _to_sign(value, vault_id)):
         raise ValueError("its signature is wrong")
+    if not is_known:
+        raise QuiesceError("VaultUnsupported", f"a key has the unknown format {value['format']}")
     return value
