@@ -34,7 +34,6 @@ from quiesce.vault.session import WritingSession
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     EVIDENCE,
-    KEYS,
     Died,
     back_up,
     copied,
@@ -285,7 +284,7 @@ class World:
         point = back_up(vault, content)
         self.contents[point.id] = content
         self._check_once()
-        maintenance = Maintenance(self.store, KEYS)
+        maintenance = Maintenance(self.store, open_vault(self.store))
         prune_job.apply(maintenance, prune_job.plan(maintenance, GREEDY), progress=SilentProgress())
         self._check_once()
 
@@ -394,13 +393,13 @@ def _write_from(
 
 def prune(world: World, store: ActorStore) -> None:
     """Forget, purge, give up, repack and collect."""
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     prune_job.apply(maintenance, prune_job.plan(maintenance, TERMS), progress=SilentProgress())
 
 
 def prune_greedily(world: World, store: ActorStore) -> None:
     """Prune with rules that leave one point, and purge at once."""
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     for _ in range(2):
         prune_job.apply(maintenance, prune_job.plan(maintenance, GREEDY), progress=SilentProgress())
 

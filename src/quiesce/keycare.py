@@ -154,14 +154,13 @@ def add_this_host(
     Returns its record, and where its key is. Raises QuiesceError KeyExists where it is one already.
     """
     care, root = _care_as_root(env)
-    head = Vault.header_of(env.store())
     domains = [names.domain_of(machine) for machine in machines]
     env.key_directory.refuse_pinned(env.vault_url)
     host = creation.new_host()
     record = care.admit(root, host, label=label)
     for domain in domains:
         care.share(domain, record)
-    return record, env.key_directory.save(Keys(host=host), vault=head, url=env.vault_url)
+    return record, env.key_directory.save(Keys(host=host), vault=care.head, url=env.vault_url)
 
 
 def share(env: Environment, machine: str, host: str) -> bool:
@@ -186,7 +185,8 @@ def remove(env: Environment, name: str) -> None:
 
 def _care(env: Environment) -> KeyCare:
     store = env.store()
-    return KeyCare(store, Vault.header_of(store), env.access.keys(store) or Keys())
+    head = Vault.header_of(store)
+    return KeyCare(store, head, env.access.keys(store, head) or Keys())
 
 
 def _care_as_root(env: Environment) -> tuple[KeyCare, RootKey]:

@@ -36,7 +36,6 @@ from quiesce.vault.collecting import Terms
 from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.mirroring import Mirror
-from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores import address, probing
 
@@ -50,12 +49,13 @@ if TYPE_CHECKING:
     from quiesce.jobs.undo import Recovered
     from quiesce.model.disk import Disk
     from quiesce.model.point import PointSummary
-    from quiesce.ports import BlockWriter, Guard, MachineFacts, Progress, PrunableStore
+    from quiesce.ports import BlockWriter, Guard, MachineFacts, Progress
     from quiesce.vault.collecting import Collected
     from quiesce.vault.format.entry import Hold
     from quiesce.vault.maintenance import Planned
     from quiesce.vault.measuring import DomainSize
     from quiesce.vault.mirroring import Mirrored
+    from quiesce.vault.repository import Vault
 
 _THAW_S = 8.0
 
@@ -135,7 +135,7 @@ def plan_prune(env: Environment) -> tuple[Maintenance, tuple[Planned, ...]]:
         datetime.now().astimezone(),
     )
     store = env.store()
-    maintenance = Maintenance(store, env.access.keys(store))
+    maintenance = Maintenance(store, env.access.open(store))
     return maintenance, prune_job.plan(maintenance, terms)
 
 
@@ -159,7 +159,7 @@ def scrub(
     """Read the vault's packs back as far as *budget* goes; with *opens* chunk by chunk."""
     store = env.store()
     clock = Clock(lambda: f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", time.monotonic)
-    return Scrub(store, _opened(env, store), clock, opens=opens).run(budget, progress)
+    return Scrub(store, env.access.open_if_any(store), clock, opens=opens).run(budget, progress)
 
 
 def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
@@ -167,18 +167,8 @@ def stats(env: Environment, *, progress: Progress) -> tuple[DomainSize, ...]:
     store = env.store()
     return tuple(
         measuring.measure(store, look(store, domain), progress)
-        for domain in _opened(env, store).domains()
+        for domain in env.access.open_if_any(store).domains()
     )
-
-
-def _opened(env: Environment, store: PrunableStore) -> Vault:
-    """Open the vault with what this host has, which may be nothing."""
-    try:
-        return env.access.open(store)
-    except QuiesceError as exc:
-        if exc.name != "VaultLocked":
-            raise
-        return Vault.open(store)
 
 
 def mirror(env: Environment, url: str, *, progress: Progress) -> tuple[Mirrored, ...]:

@@ -19,7 +19,7 @@ from quiesce.vault.keys.passphrase import PassphraseSources
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, KEYS, back_up, open_vault, pattern, read_back
+from vault_box import CHUNK, EVIDENCE, back_up, open_vault, pattern, read_back
 
 GOLDEN = {
     "unencrypted": Path(__file__).parent / "vault-1",
@@ -98,7 +98,7 @@ def test_a_stranger_reads_a_vault_that_was_pruned_and_repacked(kind: str, tmp_pa
     points = [back_up(vault, content) for content in disks]
     for point in points[:2]:
         vault.forget(point)
-        maintenance = Maintenance(store, KEYS)
+        maintenance = Maintenance(store, open_vault(store))
         terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
         prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
     state = open_vault(store)._domain("web1").refresh()

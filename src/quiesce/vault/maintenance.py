@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from quiesce.vault.collecting import apply_plan, plan_domain, survey
-from quiesce.vault.repository import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from quiesce.ports import PrunableStore
     from quiesce.vault.collecting import Collected, DomainPlan, Survey, Terms
     from quiesce.vault.domain import Domain
-    from quiesce.vault.keys.holders import Keys
+    from quiesce.vault.repository import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +28,14 @@ class Planned:
 class Maintenance:
     """A vault as its keeper has it; used by one thread."""
 
-    def __init__(self, store: PrunableStore, keys: Keys | None = None) -> None:
-        """Open the vault in *store* with *keys*.
+    def __init__(self, store: PrunableStore, vault: Vault) -> None:
+        """Take the *vault* in *store*.
 
-        Raises QuiesceError as `Vault.open`, and VaultUnsupported where its care needs more than
-        this version knows.
+        Raises QuiesceError VaultUnsupported where its care needs more than this version knows.
         """
+        vault.head.require_maintainable()
         self._store = store
-        self._vault = Vault.open(store, keys)
-        self._vault.head.require_maintainable()
+        self._vault = vault
 
     def plan(self, terms: Terms) -> Iterator[Planned]:
         """Yield what a prune would do, domain by domain, doing nothing."""

@@ -33,6 +33,12 @@ class Vault:
     def __init__(
         self, store: BlobStore, head: header.VaultHeader, keys: Keys | None = None
     ) -> None:
+        """Take the vault in *store* of which *head* was read, and its *keys*.
+
+        Raises QuiesceError VaultReplaced where there are keys and *head* says that there are none.
+        """
+        if keys is not None and keys.are_any and head.public_keys is None:
+            raise QuiesceError("VaultReplaced", "a vault without encryption has no keys")
         self._store = store
         self._keys = keys
         self.head = head
@@ -58,7 +64,8 @@ class Vault:
         """Open the vault in *store* with *keys*; what those do not open cannot be read.
 
         Raises QuiesceError VaultNotFound, VaultDamaged where vault.json cannot be read,
-        VaultUnsupported where it asks for what this version does not know, by name.
+        VaultUnsupported where it asks for what this version does not know, by name. Where keys
+        were chosen by vault.json, do not read it again: make a `Vault` of that header.
         """
         return cls(store, cls.header_of(store), keys)
 

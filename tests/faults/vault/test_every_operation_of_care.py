@@ -22,7 +22,6 @@ from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
     EVIDENCE,
-    KEYS,
     Died,
     FailingStore,
     back_up,
@@ -90,7 +89,7 @@ def scene() -> Scene:
 
 
 def prune(store: PrunableStore, terms: Terms = TERMS) -> None:
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     prune_job.apply(maintenance, prune_job.plan(maintenance, terms), progress=SilentProgress())
 
 

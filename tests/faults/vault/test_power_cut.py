@@ -17,7 +17,7 @@ from quiesce.vault.collecting import Terms
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import KEYS, back_up, open_vault, pattern, read_back, small_vault
+from vault_box import back_up, open_vault, pattern, read_back, small_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ class Scene:
 
 
 def prune(store: PrunableStore) -> None:
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     prune_job.apply(maintenance, prune_job.plan(maintenance, TERMS), progress=SilentProgress())
 
 

@@ -22,7 +22,7 @@ from quiesce.vault.format import names
 from quiesce.vault.keys import slots
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.stores.directory import DirectoryStore
-from vault_box import CHUNK, KEYS, back_up, pattern, small_vault
+from vault_box import CHUNK, back_up, open_vault, pattern, small_vault
 
 pytestmark = pytest.mark.integration
 
@@ -105,7 +105,7 @@ def test_it_follows_what_was_moved(tmp_path: Path) -> None:
     points = [back_up(vault, content) for content in disks]
     for point in points[:2]:
         vault.forget(point)
-        maintenance = Maintenance(store, KEYS)
+        maintenance = Maintenance(store, open_vault(store))
         terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
         prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
 

@@ -21,7 +21,7 @@ from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.passing import PassingFailure
 from quiesce.vault.stores.probing import Probed, probe
-from vault_box import CHUNK, KEYS, back_up, pattern, read_back, small_vault
+from vault_box import CHUNK, back_up, open_vault, pattern, read_back, small_vault
 from vault_box import HOST as HOST_KEY
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_a_vault_lives_in_a_bucket_with_default_object_lock(locked: ObjectStoreS
     second = back_up(vault, OTHER)
     assert read_back(vault, first) == DISK
     vault.forget(first)
-    keeper = Maintenance(store, KEYS)
+    keeper = Maintenance(store, open_vault(store))
     terms = Terms(KeepRules(), timedelta(), datetime.now(UTC) + timedelta(days=30))
     (planned,) = keeper.plan(terms)
     collected = keeper.apply(planned)

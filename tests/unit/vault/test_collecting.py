@@ -18,7 +18,6 @@ from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
     EVIDENCE,
-    KEYS,
     back_up,
     copied,
     open_vault,
@@ -66,7 +65,7 @@ class World:
         return points
 
     def prune(self, rules: KeepRules = RULES, undelete: timedelta = WEEK) -> Collected:
-        maintenance = Maintenance(self.store, KEYS)
+        maintenance = Maintenance(self.store, open_vault(self.store))
         planned = prune_job.plan(maintenance, Terms(rules, undelete, self.now))
         (done,) = prune_job.apply(maintenance, planned, progress=SilentProgress())
         return done
@@ -187,7 +186,7 @@ def test_in_a_copied_directory_nothing_is_forgotten(world: World) -> None:
 def test_machines_in_one_vault_keep_their_own_points(world: World) -> None:
     world.daily(1)
     other = world.back_up(50, machine="db1")
-    maintenance = Maintenance(world.store, KEYS)
+    maintenance = Maintenance(world.store, open_vault(world.store))
     planned = prune_job.plan(maintenance, Terms(KeepRules(last=1), WEEK, world.now))
 
     assert [each.domain.name for each in planned] == ["db1", "web1"]
@@ -260,7 +259,7 @@ def test_a_pack_of_an_unknown_session_is_told_and_left_alone(world: World) -> No
 
 def test_a_session_opened_after_the_fold_keeps_its_packs(world: World) -> None:
     world.daily(1)
-    maintenance = Maintenance(world.store, KEYS)
+    maintenance = Maintenance(world.store, open_vault(world.store))
     planned = prune_job.plan(maintenance, Terms(RULES, WEEK, world.now))
     sid = interrupted(world)
     mine = {name for name in world.packs() if sid in name}
@@ -271,7 +270,7 @@ def test_a_session_opened_after_the_fold_keeps_its_packs(world: World) -> None:
 
 def test_what_changed_since_the_plan_is_not_done(world: World) -> None:
     points = world.daily(4)
-    maintenance = Maintenance(world.store, KEYS)
+    maintenance = Maintenance(world.store, open_vault(world.store))
     terms = Terms(RULES, WEEK, world.now)
     planned = prune_job.plan(maintenance, terms)
     world.vault.hold(points[0], hold_id="h")
@@ -289,7 +288,7 @@ def test_a_prune_that_would_forget_too_much_is_refused_before_anything_is_done(
     world: World,
 ) -> None:
     world.daily(8)
-    maintenance = Maintenance(world.store, KEYS)
+    maintenance = Maintenance(world.store, open_vault(world.store))
     planned = prune_job.plan(maintenance, Terms(KeepRules(last=1), WEEK, world.now))
 
     with pytest.raises(QuiesceError) as caught:
@@ -306,7 +305,7 @@ def test_care_of_a_vault_from_the_future_is_refused_by_name(world: World) -> Non
     world.store._blobs["vault.json"] = raw
 
     with pytest.raises(QuiesceError, match="later"):
-        Maintenance(world.store, KEYS)
+        Maintenance(world.store, open_vault(world.store))
     back_up(open_vault(world.store), {"vda": b"x"})
 
 

@@ -18,7 +18,7 @@ from quiesce.vault.looking import look
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, KEYS, back_up, open_vault, pattern, small_vault
+from vault_box import CHUNK, back_up, open_vault, pattern, small_vault
 
 if TYPE_CHECKING:
     from quiesce.vault.measuring import DomainSize
@@ -108,7 +108,7 @@ def test_dead_bytes_are_those_that_a_prune_frees_or_leaves_in_packs() -> None:
     back_up(vault, {"vda": data[:CHUNK] + pattern(1, 7 * CHUNK)})
     vault.forget(point)
     assert measured(store).look.dead.packs == 0
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
     (planned,) = prune.plan(maintenance, terms)
     domain = open_vault(store).domains()[0]
@@ -132,7 +132,7 @@ def test_after_a_repack_next_to_nothing_is_dead() -> None:
     point = back_up(vault, {"vda": data})
     back_up(vault, {"vda": data[:CHUNK] + pattern(1, 7 * CHUNK)})
     vault.forget(point)
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
     (done,) = prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
 

@@ -14,7 +14,7 @@ from quiesce.vault.collecting import Collected, Terms
 from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.scrubbing import Budget, Clock, Scrub, Scrubbed
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, KEYS, back_up, open_vault, pattern, read_back, small_vault
+from vault_box import CHUNK, back_up, open_vault, pattern, read_back, small_vault
 
 if TYPE_CHECKING:
     from quiesce.model.point import PointSummary
@@ -52,7 +52,7 @@ class Box:
         self.points[back_up(open_vault(self.store), content)] = content
 
     def prune(self) -> Collected:
-        maintenance = Maintenance(self.store, KEYS)
+        maintenance = Maintenance(self.store, open_vault(self.store))
         terms = Terms(KeepRules(), timedelta(days=7), datetime.now(UTC))
         (done,) = prune.apply(
             maintenance, prune.plan(maintenance, terms), progress=SilentProgress()

@@ -19,7 +19,6 @@ from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
-    KEYS,
     Died,
     FailingStore,
     back_up,
@@ -51,7 +50,7 @@ def prune(store: PrunableStore) -> None:
     for point in vault.points("web1")[:-1]:
         vault.forget(point)
     now = datetime.now(UTC) + timedelta(days=30)
-    keeper = Maintenance(store, KEYS)
+    keeper = Maintenance(store, open_vault(store))
     for planned in list(keeper.plan(Terms(KeepRules(), timedelta(), now))):
         keeper.apply(planned)
 

@@ -21,7 +21,6 @@ from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
     EVIDENCE,
-    KEYS,
     WHEN,
     back_up,
     copied,
@@ -74,7 +73,7 @@ def repack(store: MemoryStore, vault: Vault) -> repacking.Repacked:
 
 
 def collect(store: MemoryStore, now: datetime = NOW) -> collecting.Collected:
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     planned = prune_job.plan(maintenance, Terms(KeepRules(), timedelta(0), now))
     (done,) = prune_job.apply(maintenance, planned, progress=SilentProgress())
     return done

@@ -35,22 +35,27 @@ class Access:
 
     def open(self, store: BlobStore) -> Vault:
         """Open the vault in *store*; see `keys`, and `Vault.open` for what else is raised."""
-        return Vault.open(store, self.keys(store))
-
-    def keys_if_any(self, store: BlobReader) -> Keys | None:
-        """Return as `keys`, but ask nobody: for what can be done without keys too."""
         head = Vault.header_of(store)
-        if self.sources.file is not None:
-            return self.keys(store)
-        return self.directory.keys(vault_id=head.vault_id, vault_hash=head.hash, url=self.url)
+        return Vault(store, head, self.keys(store, head))
 
-    def keys(self, store: BlobReader) -> Keys | None:
+    def open_if_any(self, store: BlobStore) -> Vault:
+        """Return as `open`, without keys where this host has none."""
+        head = Vault.header_of(store)
+        try:
+            keys = self.keys(store, head)
+        except QuiesceError as exc:
+            if exc.name != "VaultLocked":
+                raise
+            keys = None
+        return Vault(store, head, keys)
+
+    def keys(self, store: BlobReader, head: VaultHeader) -> Keys | None:
         """Return the keys to open the vault in *store* with, None where it has no encryption.
 
-        The host's key file is enough, and asks nobody; with a passphrase's file it is the root that
+        *head* is its vault.json, which is not read again: a store may answer otherwise then. The
+        host's key file is enough, and asks nobody; with a passphrase's file it is the root that
         opens the vault. Raises QuiesceError VaultReplaced, KeyFileUnusable, and as `root`.
         """
-        head = Vault.header_of(store)
         keys = self.directory.keys(vault_id=head.vault_id, vault_hash=head.hash, url=self.url)
         if head.public_keys is None:
             return None

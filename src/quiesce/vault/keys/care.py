@@ -43,7 +43,10 @@ class KeyState:
 
 
 class KeyCare:
-    """The keys of the encrypted vault in *store*; used by one thread."""
+    """The keys of the encrypted vault in *store*; used by one thread.
+
+    *head* is its vault.json.
+    """
 
     def __init__(self, store: PrunableStore, head: VaultHeader, keys: Keys) -> None:
         """Take what opens the vault.
@@ -55,7 +58,7 @@ class KeyCare:
             raise QuiesceError("VaultNotEncrypted", "the vault has no keys")
         head.require_maintainable()
         self._store = store
-        self._head = head
+        self.head = head
         self._public = head.public_keys
         self._keys = keys
         self._ring = KeyRing(store, head, keys)
@@ -73,7 +76,7 @@ class KeyCare:
             recipients = generations.recipients.get(newest, set())
             domains.append(DomainKeyState(name, newest, tuple(sorted(recipients))))
         return KeyState(
-            tuple(slot for slot in found if slot.vault_hash == self._head.hash),
+            tuple(slot for slot in found if slot.vault_hash == self.head.hash),
             tuple(hosts.values()),
             tuple(domains),
             tuple(problems),
@@ -82,12 +85,12 @@ class KeyCare:
     def add_slot(self, root: RootKey, secret: bytes, *, kind: Kind, label: str) -> Slot:
         """Let *secret* open the vault too; durable when this returns."""
         return creation.add_slot(
-            self._store, root, secret, kind=kind, label=label, vault_hash=self._head.hash
+            self._store, root, secret, kind=kind, label=label, vault_hash=self.head.hash
         )
 
     def admit(self, root: RootKey, host: HostKey, *, label: str) -> HostRecord:
         """Admit *host* to the vault; it opens nothing yet but what it makes itself."""
-        return creation.admit(self._store, self._head.vault_id, root, host, label=label)
+        return creation.admit(self._store, self.head.vault_id, root, host, label=label)
 
     def share(self, domain: str, host: HostRecord) -> bool:
         """Let *host* open every generation of *domain*; return False where it could already.
@@ -102,7 +105,7 @@ class KeyCare:
         missing = [at for at in secrets if host.id not in found.recipients[at]]
         for generation in missing:
             record = sealed_record(
-                self._head.vault_id, domain, generation, secrets[generation], {host.id: host.public}
+                self.head.vault_id, domain, generation, secrets[generation], {host.id: host.public}
             )
             self._put(record, host.id, keeper)
         return bool(missing)
@@ -119,9 +122,9 @@ class KeyCare:
         newest = max(secrets)
         recipients = self._public_keys(self._ring.generations(domain).recipients[newest])
         secret = new_secret(None if new_ids else secrets[newest].ids)
-        record = sealed_record(self._head.vault_id, domain, newest + 1, secret, recipients)
+        record = sealed_record(self.head.vault_id, domain, newest + 1, secret, recipients)
         name = records.domain_key_name(domain, newest + 1)
-        if not create(self._store, name, record.encode(self._head.vault_id, keeper.sign)):
+        if not create(self._store, name, record.encode(self.head.vault_id, keeper.sign)):
             raise QuiesceError("SessionLost", f"somebody else made generation {newest + 1}")
         return newest + 1
 
@@ -168,7 +171,7 @@ class KeyCare:
     def _put(self, record: DomainRecord, added: str, keeper: KeeperKey) -> None:
         """Make *record* the one for the recipient *added*, unless a good one is there."""
         name = records.domain_key_name(record.domain, record.generation, added)
-        raw = record.encode(self._head.vault_id, keeper.sign)
+        raw = record.encode(self.head.vault_id, keeper.sign)
         if create(self._store, name, raw):
             return
         try:
@@ -195,7 +198,7 @@ class KeyCare:
         blob = records.KEYS_PREFIX + name
         if blob not in self._store.list(records.KEYS_PREFIX):
             raise QuiesceError("KeyNotFound", f"the vault has no slot {name}")
-        usable = {slot.name for slot in found if slot.vault_hash == self._head.hash}
+        usable = {slot.name for slot in found if slot.vault_hash == self.head.hash}
         if usable <= {name}:
             raise QuiesceError("KeyNeeded", f"{name} is the only slot")
         self._store.delete([blob])

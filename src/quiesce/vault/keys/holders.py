@@ -127,6 +127,11 @@ class Keys:
     root: RootKey | None = None
 
     @property
+    def are_any(self) -> bool:
+        """Whether there is a key."""
+        return (self.host, self.keeper, self.root) != (None, None, None)
+
+    @property
     def openers(self) -> tuple[tuple[str, Callable[[bytes, bytes], bytes]], ...]:
         """Who these keys are, with what opens what was sealed for them."""
         host = () if self.host is None else ((self.host.id, self.host.open),)

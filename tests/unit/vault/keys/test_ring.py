@@ -164,7 +164,7 @@ def test_new_ids_share_nothing_and_old_points_stay_whole_when_repacked(
     assert sum(map(len, data_packs(store, again.id))) > 2 * CHUNK
 
     open_vault(store).forget(first)
-    maintenance = Maintenance(store, KEYS)
+    maintenance = Maintenance(store, open_vault(store))
     terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
     (done,) = prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
     assert done.repacked.packs > 0
