@@ -63,6 +63,8 @@ def _leave(domain: Domain, session: WritingSession) -> None:
 
 def _open_on(domain: Domain, state: LogState, intent: Intent, minted: str) -> entries.Open | None:
     if state.session(intent.sid) is SessionState.OPEN:
+        if state.opened_at[intent.sid] in domain.forged:
+            raise QuiesceError("SessionLost", f"somebody else has opened session {intent.sid}")
         return None
     known = _known_uuid(state, intent.machine)
     given = None if intent.uuid is None else intent.uuid.lower()

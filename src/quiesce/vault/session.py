@@ -134,8 +134,8 @@ class WritingSession:
         """Make the recovery point of all disks copied; before this succeeds there is none.
 
         *created_at* is ISO 8601 in UTC. Raises QuiesceError SessionLost where another run took the
-        session over, VaultFull or VaultUnavailable where the store fails; only after the last may
-        the point have come to be nevertheless.
+        session over or committed another point in it, VaultFull or VaultUnavailable where the store
+        fails; only after the last may the point have come to be nevertheless.
         """
         disks = tuple(manifest.StoredDisk(copy.disk, root) for copy, root in self._finished_maps())
         manifest_ref = self._store_manifest(evidence, created_at, disks)
@@ -273,6 +273,7 @@ class WritingSession:
         summary: Mapping[str, object],
     ) -> entries.Snapshot | None:
         if state.session(self.sid) is SessionState.COMMITTED:
+            self._check_ours(state, manifest_ref)
             return None
         base = self._opened.base if self._opened.base in state.points else None
         before = frozenset() if base is None else state.packs_of(base)
@@ -280,3 +281,15 @@ class WritingSession:
         if len(change.add) + len(change.drop) >= len(used):
             change = entries.PackChange(None, used)
         return entries.Snapshot(self.sid, change, manifest_ref, summary)
+
+    def _check_ours(self, state: LogState, manifest_ref: Ref) -> None:
+        """Raise QuiesceError SessionLost unless it is this point that the session made."""
+        kept = state.points.get(self.sid)
+        if (
+            kept is None
+            or kept.snapshot.manifest != manifest_ref
+            or kept.number in self._domain.forged
+        ):
+            raise QuiesceError(
+                "SessionLost", f"somebody else has committed another point in session {self.sid}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,10 +27,13 @@ from quiesce.vault.repository import Vault
 from quiesce.vault.stores.memory import MemoryStore
 from vault_box import (
     CHUNK,
+    EVIDENCE,
     HOST,
     KEYS,
     VAULT_ID,
+    WHEN,
     back_up,
+    copied,
     open_vault,
     pattern,
     read_back,
@@ -37,6 +41,8 @@ from vault_box import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quiesce.model.point import PointSummary
 
 DISKS = {"vda": b"".join(pattern(n, CHUNK) for n in range(3))}
@@ -252,6 +258,76 @@ def test_a_point_that_somebody_else_made_is_not_offered(
     later = back_up(vault, DISKS)
     assert read_back(open_vault(store), later) == DISKS
     assert open_vault(store)._domain("web1").refresh().opened[later.id].base == point.id
+
+
+def test_a_session_that_somebody_else_commits_is_no_success(
+    store: MemoryStore, point: PointSummary
+) -> None:
+    """Somebody without keys makes the point of the session that is open, before its owner can."""
+    vault, sid = open_vault(store), "01JD" + "0" * 22
+    change = entries.PackChange(point.id, frozenset())
+
+    with (
+        pytest.raises(QuiesceError) as caught,
+        vault.session(machine="web1", uuid=None, sid=sid) as session,
+    ):
+        copied(session, DISKS)
+        real = open_vault(store)._domain("web1").refresh().points[point.id].snapshot
+        append(store, next_entry(store, entries.Snapshot(sid, change, real.manifest, real.summary)))
+        session.commit(EVIDENCE, created_at=WHEN)
+
+    assert caught.value.name == "SessionLost"
+    assert [each.id for each in open_vault(store).points()] == [point.id]
+
+
+class Overtaken(MemoryStore):
+    """A store in which *other* makes an entry out of the next snapshot, and comes before it."""
+
+    other: Callable[[bytes], bytes] | None = None
+
+    def create(self, name: str, data: bytes | bytearray) -> bool:
+        other, raw = self.other, bytes(data)
+        if other is not None and b'"type":"snapshot"' in raw:
+            self.other = None
+            assert super().create(name, other(raw))
+        return super().create(name, data)
+
+
+def without_mac(raw: bytes) -> bytes:
+    value = document.decode(raw)
+    return document.encode({key: value[key] for key in value.keys() - {"mac", "key"}})
+
+
+def test_only_the_very_point_of_the_session_is_its_success() -> None:
+    """The manifest is the session's own, or who made the point holds the key; never both."""
+    store = Overtaken()
+    first = back_up(small_vault(store), DISKS)
+    keys = open_vault(store)._domain("web1").keys
+
+    def with_another_manifest(raw: bytes) -> bytes:
+        entry = entries.parse(raw)
+        assert isinstance(entry.body, entries.Snapshot)
+        manifest = entry.body.manifest._replace(offset=entry.body.manifest.offset + 1)
+        author = EntryAuthor(VAULT_ID, "web1", keys, None)
+        return entries.encode(replace(entry, body=replace(entry.body, manifest=manifest)), author)
+
+    for other in (without_mac, with_another_manifest):
+        store.other = other
+        with pytest.raises(QuiesceError) as caught:
+            back_up(open_vault(store), DISKS)
+        assert caught.value.name == "SessionLost"
+    assert open_vault(store).points()[0] == first
+
+
+def test_a_session_that_somebody_else_opens_is_not_gone_on_with(store: MemoryStore) -> None:
+    sid = "01JD" + "0" * 22
+    back_up(open_vault(store), DISKS)
+    append(store, next_entry(store, entries.Open(sid, "web1", "uuid")))
+
+    with pytest.raises(QuiesceError) as caught:
+        back_up(open_vault(store), DISKS, sid=sid)
+
+    assert caught.value.name == "SessionLost"
 
 
 def test_a_summary_of_another_point_is_none(store: MemoryStore, point: PointSummary) -> None:
