@@ -125,7 +125,9 @@ class Domain:
     def _apply(self, raw: bytes) -> None:
         entry = self.state.apply(raw)
         if entry is not None and entry.seal is not None and entry.seal.signature is not None:
-            return  # The fold has seen to it.
+            # The fold has seen to the signature.
+            self._newest_key = max(self._newest_key, entry.seal.generation or 0)
+            return
         if entry is not None and self.head.public_keys is not None:
             objection = self._objection_of_holders(entry)
             if objection is not None:
@@ -134,13 +136,14 @@ class Domain:
     def _objection_of_holders(self, entry: Entry) -> str | None:
         if entry.seal is None or entry.seal.mac is None or entry.seal.generation is None:
             return f"entry {entry.number} is by nobody who holds a key"
-        self._newest_key = max(self._newest_key, entry.seal.generation)
         keys = self._keys_of(entry.seal.generation)
         if keys is None:
             return None
         mac = keys.mac(entry.seal.generation, entry.seal.authenticated)
         if mac is None or not secrets.compare_digest(mac, entry.seal.mac):
             return f"entry {entry.number} is by nobody who holds the key it names"
+        # Not before: whoever has no key could name one that never was, and so stop every writer.
+        self._newest_key = max(self._newest_key, entry.seal.generation)
         return None
 
     def _keys_of(self, generation: int) -> DomainKeys | None:

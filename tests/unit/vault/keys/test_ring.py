@@ -16,6 +16,7 @@ from quiesce.policy.retention import KeepRules
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.collecting import Terms
 from quiesce.vault.format import document, names
+from quiesce.vault.format import entry as entries
 from quiesce.vault.keys import creation, records
 from quiesce.vault.keys.care import KeyCare
 from quiesce.vault.keys.holders import HostKey, KeeperKey, Keys, RootKey
@@ -388,17 +389,61 @@ def test_a_record_of_an_unknown_format_stops_readers_only_where_the_keeper_signe
     assert caught.value.name == "VaultUnsupported"
 
 
-def test_keys_that_are_gone_are_not_made_again(store: MemoryStore, care: KeyCare) -> None:
+def test_keys_that_are_gone_are_not_made_again(store: MemoryStore) -> None:
+    back_up(open_vault(store), DISKS)
+    del store._blobs[KEY_1]
+
+    assert "missing" in error(store).message
+
+
+def test_a_newer_key_that_the_keeper_has_named_is_not_written_without(
+    store: MemoryStore, care: KeyCare
+) -> None:
+    point = back_up(open_vault(store), DISKS)
+    care.rotate("web1", new_ids=False)
+    open_vault(store).forget(point)
+    del store._blobs[KEY_2]
+
+    assert "generation 2" in error(store).message
+
+
+def test_a_newer_key_that_goes_while_a_host_works_is_missed_by_it(
+    store: MemoryStore, care: KeyCare
+) -> None:
+    back_up(open_vault(store), DISKS)
+    care.rotate("web1", new_ids=False)
+    vault = open_vault(store)
+    back_up(vault, DISKS)
+    del store._blobs[KEY_2]
+
+    with pytest.raises(QuiesceError, match="generation 2"):
+        back_up(vault, DISKS)
+
+
+def test_a_newer_key_that_goes_and_that_no_keeper_has_named_is_an_alarm(
+    store: MemoryStore, care: KeyCare
+) -> None:
     back_up(open_vault(store), DISKS)
     care.rotate("web1", new_ids=False)
     back_up(open_vault(store), DISKS)
-    newest = store._blobs.pop(KEY_2)
-
-    assert "generation 2" in error(store).message
-    store._blobs[KEY_2] = newest
-    del store._blobs[KEY_1]
     del store._blobs[KEY_2]
-    assert "missing" in error(store).message
+
+    assert sum("nobody who holds the key" in alarm for alarm in open_vault(store).alarms()) == 2
+
+
+def test_an_entry_without_a_key_stops_nobody_by_the_key_that_it_names(store: MemoryStore) -> None:
+    back_up(open_vault(store), DISKS)
+    state = open_vault(store)._domain("web1").refresh()
+    opened = entries.Open("01JD" + "0" * 22, "x", "")
+    raw = entries.encode(entries.Entry(state.tail + 1, state.prev, "x", opened))
+    forged = document.encode({**document.decode(raw), "key": 77, "mac": "00" * 32})
+    store.create(names.log_name("web1", state.tail + 1), forged)
+
+    point = back_up(open_vault(store), DISKS)
+
+    vault = open_vault(store)
+    assert read_back(vault, point) == DISKS
+    assert len(vault.alarms()) == 1
 
 
 def test_nothing_that_is_secret_lies_in_the_store(store: MemoryStore, care: KeyCare) -> None:
