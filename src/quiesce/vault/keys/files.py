@@ -11,6 +11,7 @@ from quiesce.system.files import create_durably
 from quiesce.vault.format import document
 from quiesce.vault.format.document import hash_of, text
 from quiesce.vault.keys.holders import HostKey, KeeperKey, Keys
+from quiesce.vault.stores.address import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +27,8 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 class KeyDirectory:
     """Key files of vaults: `<vault id>.host`, and `<vault id>.keeper` on who cares for the vault.
 
-    A host's file also pins the vault that it belongs to, by its place and its vault.json.
+    A host's file also pins the vault that it belongs to, by its place, however that is spelt, and
+    by its vault.json.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +64,7 @@ class KeyDirectory:
     def refuse_pinned(self, url: str) -> None:
         """Raise QuiesceError KeyExists where there is a host's key of a vault at *url*."""
         for path, value in self._hosts():
-            if value.get("url") == url:
+            if place_of(text(value.get("url", ""))) == place_of(url):
                 raise QuiesceError("KeyExists", f"{path} is the key of a vault at {url}")
 
     def remove(self, paths: Iterable[Path]) -> None:
@@ -78,7 +80,8 @@ class KeyDirectory:
         """
         for path, value in self._hosts():
             is_same = hash_of(value.get("vault")) == vault_hash
-            is_meant = text(value.get("url")) == url or path == self.host_path(vault_id)
+            is_at_place = place_of(text(value.get("url", ""))) == place_of(url)
+            is_meant = is_at_place or path == self.host_path(vault_id)
             if is_meant and not is_same:
                 raise QuiesceError(
                     "VaultReplaced", f"{url} is not the vault that {path} is the key of"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +67,13 @@ class Address:
         return Path(self.path) if self.scheme == "file" else None
 
     @property
+    def place(self) -> str:
+        """What is the same for all spellings of one place; of a directory, where links lead."""
+        if self.directory is None:
+            return self.text
+        return "file:///" + os.path.realpath(self.path).lstrip("/")
+
+    @property
     def text(self) -> str:
         """The address as it is shown."""
         return f"{self.scheme}://{self.bucket}/{self.path}".rstrip("/")
@@ -90,6 +98,14 @@ def parse(url: str) -> Address:
     ):
         raise QuiesceError("VaultUnsupported", f"{url:.200} names no vault", action=_USE)
     return Address(parts.scheme, parts.netloc, prefix)
+
+
+def place_of(url: str) -> str:
+    """Return the place that *url* names, spelt as for every other name of it."""
+    try:
+        return parse(url).place
+    except (QuiesceError, ValueError):
+        return url
 
 
 def open_store(url: str, environment: Mapping[str, str]) -> PrunableStore:

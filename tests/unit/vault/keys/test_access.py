@@ -14,6 +14,7 @@ from quiesce.errors import QuiesceError
 from quiesce.testing.fakes import SilentProgress
 from quiesce.vault.format import names
 from quiesce.vault.format.header import VaultHeader
+from quiesce.vault.keys.files import KeyDirectory
 from quiesce.vault.repository import Vault
 from quiesce.vault.scrubbing import Budget
 from quiesce.vault.stores.memory import MemoryStore
@@ -105,3 +106,43 @@ def test_keys_are_not_used_with_a_vault_that_has_none() -> None:
         Vault.open(store, KEYS)
 
     assert caught.value.name == "VaultReplaced"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "file://{}/v", "file://{}/v/", "file://{}/./v", "file://localhost{}/v", "file://{}/%76",
+        "file://{}/elsewhere/../v", "file://{}//v", "file:///{}/v", "file://{}/link",
+    ],
+)  # fmt: skip
+def test_another_vault_at_a_place_is_noticed_however_the_place_is_spelt(
+    tmp_path: Path, spelling: str
+) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "link").symlink_to("v")
+    lay_key_files(tmp_path / "keys", f"file://{tmp_path}/v")
+    directory, url = KeyDirectory(tmp_path / "keys"), spelling.format(tmp_path)
+    other = VaultHeader(bytes(16))
+
+    with pytest.raises(QuiesceError) as caught:
+        directory.keys(vault_id=other.vault_id, vault_hash=other.hash, url=url)
+    assert caught.value.name == "VaultReplaced"
+    with pytest.raises(QuiesceError) as caught:
+        directory.refuse_pinned(url)
+    assert caught.value.name == "KeyExists"
+
+
+def test_another_vault_at_another_place_is_nothing_to_a_host(tmp_path: Path) -> None:
+    lay_key_files(tmp_path, "s3://backups/hosts")
+    other = VaultHeader(bytes(16))
+
+    for url in (
+        "s3://backups/others",
+        "s3://backups",
+        "file:///backups/hosts",
+        "gs://backups/hosts",
+    ):
+        found = KeyDirectory(tmp_path).keys(vault_id=other.vault_id, vault_hash=other.hash, url=url)
+        assert not found.are_any
+    with pytest.raises(QuiesceError):
+        KeyDirectory(tmp_path).refuse_pinned("s3://backups/hosts/")
