@@ -261,6 +261,30 @@ def test_a_directory_that_a_command_could_not_leave_is_taken_away_by_the_next_on
     assert list((box.root / "run/quiesce").glob("*.home")) == []
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [
+        'mount --bind /mnt/a "$(mktemp -d)"',
+        'mkdir "$HOME/deep" && mount --bind /mnt/a/precious "$HOME/deep"',
+        'mount --bind /mnt/a "$HOME"',
+        'touch "$TMPDIR/one" && mount --bind /mnt/a/precious/file "$TMPDIR/one"',
+        'ln -s /mnt/a "$HOME/link"',
+    ],
+)
+@pytest.mark.parametrize("ending", ["true", "sleep 600"], ids=["ends", "is killed"])
+def test_what_a_command_leaves_mounted_in_its_own_directory_stays_whole(
+    box: Box, mount: str, ending: str
+) -> None:
+    box.mount("/mnt/a")
+    box.shell("mkdir /mnt/a/precious && echo data >/mnt/a/precious/file")
+    box.configure()
+
+    box.run("exec", "--no-freeze", "--deadline", "2", "--", "sh", "-c", f"{mount} && {ending}")
+    assert box.run("exec", "--no-freeze", "--", "true").returncode == 0
+
+    assert box.shell("cat /mnt/a/precious/file").stdout == "data\n"
+
+
 def test_a_signal_while_the_command_runs_thaws_and_releases(box: Box) -> None:
     box.mount("/mnt/a")
     box.configure()
