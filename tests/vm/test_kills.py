@@ -101,7 +101,7 @@ def test_a_backup_whose_supervisor_is_killed_comes_to_its_end(scene: Scene, step
 @pytest.mark.parametrize(
     ("victim", "step", "outcome"),
     [
-        ("session", "held", (4, None, "Interrupted")),
+        ("session", "held", (3, "crash", "GuardUnavailable")),
         ("session", "frozen", (3, "crash", "FreezeWindowExpired")),
         ("watchdog", "held", (3, "crash", "FreezeWindowExpired")),
         ("watchdog", "frozen", (3, "crash", "FreezeWindowExpired")),
