@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from quiesce.errors import QuiesceError
+from quiesce.jobs import prune
 from quiesce.model.consistency import ConsistencyLevel, Outcome
 from quiesce.model.disk import Disk
 from quiesce.model.extent import Extent
 from quiesce.model.point import Evidence
+from quiesce.policy.retention import KeepRules
 from quiesce.system import ulid
 from quiesce.testing.fakes import MemoryReader, SilentProgress
+from quiesce.vault.collecting import Terms
 from quiesce.vault.format import names
 from quiesce.vault.format.header import CHUNK_BYTES, VaultHeader
 from quiesce.vault.keys import creation
 from quiesce.vault.keys.files import KeyDirectory
 from quiesce.vault.keys.holders import HostKey, Keys, RootKey
+from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.repository import Vault
 
 if TYPE_CHECKING:
@@ -91,6 +96,26 @@ def back_up(
     with vault.session(machine=machine, **settings) as session:
         copied(session, disks)
         return session.commit(EVIDENCE, created_at=WHEN)
+
+
+def moved_twice(vault: Vault, store: PrunableStore) -> dict[str, dict[str, bytes]]:
+    """Back up three times and prune twice, so that what the last point uses is moved again.
+
+    Returns the disks of the point that is left, by its id.
+    """
+    first = pattern(9, 8 * CHUNK)
+    disks = [
+        {"vda": first},
+        {"vda": first[: 5 * CHUNK] + pattern(1, 3 * CHUNK)},
+        {"vda": first[: 3 * CHUNK] + pattern(2, 5 * CHUNK)},
+    ]
+    points = [back_up(vault, content) for content in disks]
+    for point in points[:2]:
+        vault.forget(point)
+        maintenance = Maintenance(store, open_vault(store))
+        terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
+        prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
+    return {points[-1].id: disks[-1]}
 
 
 def read_back(vault: Vault, point: PointSummary) -> dict[str, bytes]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from golden import contents, stranger
-from quiesce.jobs import prune
-from quiesce.policy.retention import KeepRules
-from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.collecting import Terms
 from quiesce.vault.keys import slots
 from quiesce.vault.keys.access import Access
 from quiesce.vault.keys.files import KeyDirectory
 from quiesce.vault.keys.passphrase import PassphraseSources
-from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.stores.directory import DirectoryStore
 from quiesce.vault.stores.memory import MemoryStore
-from vault_box import CHUNK, EVIDENCE, back_up, open_vault, pattern, read_back
+from vault_box import EVIDENCE, back_up, moved_twice, open_vault, read_back
 
 GOLDEN = {
     "unencrypted": Path(__file__).parent / "vault-1",
@@ -89,23 +83,12 @@ def test_a_stranger_reads_a_vault_that_was_pruned_and_repacked(kind: str, tmp_pa
     store = DirectoryStore(tmp_path)
     MAKE[kind](tmp_path)
     vault = open_vault(store)
-    first = pattern(9, 8 * CHUNK)
-    disks = [
-        {"vda": first},
-        {"vda": first[: 5 * CHUNK] + pattern(1, 3 * CHUNK)},
-        {"vda": first[: 3 * CHUNK] + pattern(2, 5 * CHUNK)},
-    ]
-    points = [back_up(vault, content) for content in disks]
-    for point in points[:2]:
-        vault.forget(point)
-        maintenance = Maintenance(store, open_vault(store))
-        terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
-        prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
+    left = moved_twice(vault, store)
     state = open_vault(store)._domain("web1").refresh()
     tables = [table for table in state.moved.values() if table is not None]
 
     # What the last point names was moved, and moved again.
     assert any(table.place.pack.sid in {pack.sid for pack in state.moved} for table in tables)
-    assert stranger.read_vault(tmp_path, "web1", RECOVERY[kind]) == {points[-1].id: disks[-1]}
+    assert stranger.read_vault(tmp_path, "web1", RECOVERY[kind]) == left
     fresh = open_vault(store)
-    assert read_back(fresh, fresh.points("web1")[0]) == disks[-1]
+    assert {point.id: read_back(fresh, point) for point in fresh.points("web1")} == left

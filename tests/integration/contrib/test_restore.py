@@ -7,22 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from golden import contents
-from quiesce.jobs import prune
 from quiesce.model.disk import Disk
-from quiesce.policy.retention import KeepRules
-from quiesce.testing.fakes import SilentProgress
-from quiesce.vault.collecting import Terms
 from quiesce.vault.format import names
 from quiesce.vault.keys import slots
-from quiesce.vault.maintenance import Maintenance
 from quiesce.vault.stores.directory import DirectoryStore
-from vault_box import CHUNK, back_up, open_vault, pattern, small_vault
+from vault_box import CHUNK, back_up, moved_twice, pattern, small_vault
 
 pytestmark = pytest.mark.integration
 
@@ -96,20 +90,9 @@ def test_it_restores_sparsely(tmp_path: Path) -> None:
 def test_it_follows_what_was_moved(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "vault")
     vault = small_vault(store, encrypted=False)
-    first = pattern(9, 8 * CHUNK)
-    disks = [
-        {"vda": first},
-        {"vda": first[: 5 * CHUNK] + pattern(1, 3 * CHUNK)},
-        {"vda": first[: 3 * CHUNK] + pattern(2, 5 * CHUNK)},
-    ]
-    points = [back_up(vault, content) for content in disks]
-    for point in points[:2]:
-        vault.forget(point)
-        maintenance = Maintenance(store, open_vault(store))
-        terms = Terms(KeepRules(), timedelta(0), datetime.now(UTC) + timedelta(days=30))
-        prune.apply(maintenance, prune.plan(maintenance, terms), progress=SilentProgress())
+    left = moved_twice(vault, store)
 
-    assert restored(tmp_path / "vault", tmp_path / "out") == {points[-1].id: disks[-1]}
+    assert restored(tmp_path / "vault", tmp_path / "out") == left
 
 
 def test_it_takes_the_second_copy_and_tells_what_is_lost(tmp_path: Path) -> None:
